@@ -1,0 +1,1 @@
+"""World models: generative models of what the environment will show."""
