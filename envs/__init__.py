@@ -1,0 +1,1 @@
+"""Environments of the project; importing this package registers them with Gymnasium."""
