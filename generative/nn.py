@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,44 @@ def activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; allowed: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
+
+
+class MCDropout(nn.Dropout):
+    """Dropout whose masks can stand for samples of the network's parameters θ (Gal & Ghahramani 2016).
+
+    `theta` says what one mask covers, for inputs (samples, ..., features):
+    "element": every row has its own mask, as in `nn.Dropout`;
+    "fresh": one mask per index of the first dimension, so that each sample has its own θ, shared by all its rows;
+    "same": one mask for the whole call, so that all samples share one θ.
+    """
+
+    theta: str = "element"
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the features with a fraction `p` of them zeroed and the others scaled by 1 / (1 - p)."""
+        if not self.training or self.p == 0.0:
+            return features
+        if self.theta == "element":
+            return super().forward(features)
+        samples = features.shape[0] if self.theta == "fresh" else 1
+        shape = (samples, *(1,) * (features.dim() - 2), features.shape[-1])
+        return features * torch.empty(shape, device=features.device, dtype=features.dtype).bernoulli_(1.0 - self.p).div_(
+            1.0 - self.p
+        )
+
+
+@contextmanager
+def sampled_theta(module: nn.Module, theta: str) -> Iterator[None]:
+    """Within the context, dropout is on in the module and its masks cover what `theta` says (see `MCDropout`)."""
+    layers = [layer for layer in module.modules() if isinstance(layer, MCDropout)]
+    before = [(layer.theta, layer.training) for layer in layers]
+    for layer in layers:
+        layer.theta, layer.training = theta, True
+    try:
+        yield
+    finally:
+        for layer, (mode, training) in zip(layers, before, strict=True):
+            layer.theta, layer.training = mode, training
 
 
 class MLP(nn.Sequential):
@@ -54,14 +93,14 @@ class MLP(nn.Sequential):
                 layers.append(nn.LayerNorm(units))
             layers.append(activation(activation_name))
             if dropout > 0.0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(MCDropout(dropout))
             width = units
         layers.append(nn.Linear(width, out_features))
         super().__init__(*layers)
 
 
 class ConvEncoder(nn.Module):
-    """Strided convolutions and an affine map: images (batch, channels, height, width) -> features (batch, out_features).
+    """Strided convolutions and an affine map: images (batch, channels, height, width) -> (batch, out_features).
 
     Each of the `channels` halves the height and width (kernel 3, stride 2, padding 1), so any size works.
     """

@@ -1,0 +1,100 @@
+"""The actor Q_φa(a | o): a network from a normalised observation to a distribution over actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent, Normal
+from torch.nn import functional as F
+
+from generative.nn import MLP
+
+
+class SquashedGaussian(Independent):
+    """Gaussian squashed by tanh into (-1, 1)^A (Haarnoja et al. 2018, appendix C).
+
+    It has `sample`, `rsample` and `rsample_with_log_prob`, and the `mode` tanh(mean); its entropy has no closed form.
+    """
+
+    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+        super().__init__(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        """Draw actions in (-1, 1) through which gradients pass."""
+        return torch.tanh(super().rsample(torch.Size(sample_shape)))
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        """Draw actions in (-1, 1)."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample_with_log_prob(self) -> tuple[Tensor, Tensor]:
+        """Draw actions (batch, A) and their log-density (batch,) in nats."""
+        raw = super().rsample()
+        correction = 2.0 * (np.log(2.0) - raw - F.softplus(-2.0 * raw))  # log(1 - tanh²), stable
+        return torch.tanh(raw), super().log_prob(raw) - correction.sum(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most central action tanh(mean)."""
+        return torch.tanh(self.base_dist.mean)
+
+
+class Actor(nn.Module):
+    """Q_φa: normalised observation (..., O) -> distribution over actions.
+
+    Discrete and MultiDiscrete spaces get categorical distributions, bounded Box spaces a squashed Gaussian over
+    (-1, 1), which `to_environment` stretches to the bounds.
+
+    Args:
+        observation_size: O, with whatever conditions the actor appended.
+        action_space: Discrete, MultiDiscrete or bounded Box; ValueError for another.
+        hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, observation_size: int, action_space: spaces.Space, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.action_space = action_space
+        self.discrete = isinstance(action_space, spaces.Discrete)
+        if isinstance(action_space, spaces.Discrete):
+            self.action_size, outputs = int(action_space.n), int(action_space.n)
+            self.first_action = int(action_space.start)
+        elif isinstance(action_space, spaces.Box) and action_space.is_bounded("both"):
+            self.action_size = int(np.prod(action_space.shape))
+            outputs = 2 * self.action_size
+            self.register_buffer("low", torch.as_tensor(action_space.low, dtype=torch.float32).flatten())
+            self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32).flatten())
+        else:
+            raise ValueError(f"no actor for the action space {action_space!r}; allowed: Discrete, Box with finite bounds")
+        self.trunk = MLP(observation_size, hidden[:-1], hidden[-1])
+        self.readout = nn.Linear(hidden[-1], outputs)
+
+    def hidden_and_outputs(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last hidden layer (..., width) and the outputs: logits, or mean and raw log-scale."""
+        hidden = torch.relu(self.trunk(observation))
+        return hidden, self.readout(hidden)
+
+    def distribution(self, outputs: Tensor) -> Distribution:
+        """Turn the network's outputs into the distribution over actions."""
+        if self.discrete:
+            return Categorical(logits=outputs, validate_args=False)
+        mean, raw = outputs.chunk(2, dim=-1)
+        return SquashedGaussian(mean, -5.0 + 3.5 * (torch.tanh(raw) + 1.0))  # log-scale in (-5, 2)
+
+    def forward(self, observation: Tensor) -> Distribution:
+        """Return Q_φa(a | o)."""
+        return self.distribution(self.hidden_and_outputs(observation)[1])
+
+    def to_environment(self, actions: Tensor) -> np.ndarray:
+        """Turn a batch of the actor's actions into what the environment's `step` takes."""
+        if self.discrete:
+            return actions.cpu().numpy() + self.first_action
+        low, high = self.get_buffer("low"), self.get_buffer("high")
+        stretched = low + 0.5 * (actions.clamp(-1.0, 1.0) + 1.0) * (high - low)
+        shape: Any = self.action_space.shape
+        return stretched.reshape(-1, *shape).cpu().numpy().astype(self.action_space.dtype)

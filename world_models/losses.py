@@ -1,0 +1,31 @@
+"""Variational free energy of the overshooting model, as functions of distributions. All are in nats, of the batch shape.
+
+`s_next` stands for time t+H, `s` for time t. Algorithm 1, lines 12 to 15.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from generative.distributions import standard_normal
+from generative.divergences import kl
+from world_models.overshooting_vae import Prediction
+
+
+def transition_loss(q_s_next: Distribution, p_s_next: Distribution) -> Tensor:
+    """L_s = KL[ Q_φs(s_{t+H}) ‖ P_θs(s_{t+H} | s̃_t, π̂) ] (line 13)."""
+    return kl(q_s_next, p_s_next)
+
+
+def complexity(q_s_next: Distribution) -> Tensor:
+    """KL[ Q_φs(s_{t+H}) ‖ N(0, 1) ] (line 15, before β)."""
+    return kl(q_s_next, standard_normal(q_s_next.mean))
+
+
+def reconstruction_loss(prediction: Prediction, observation: Tensor, outcomes: Tensor | None = None) -> Tensor:
+    """−log P_θo(o_{t+H} | s̃_{t+H}) (line 14), and of the outcomes where the model predicts any."""
+    loss = -prediction.observation.log_prob(observation)
+    if prediction.outcomes is not None and outcomes is not None:
+        loss = loss - prediction.outcomes.log_prob(outcomes)
+    return loss
