@@ -1,0 +1,93 @@
+"""Every generative model by name: what it has, which data it takes, how it is built for a data set.
+
+A family registers by a table: a module-level `MODELS: tuple[Entry, ...]` in one of `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from generative.data import Dataset, Kind
+from generative.training import Loss, TrainingConfig, negative_bound
+
+FAMILIES = (
+    "generative.autoregressive",
+    "generative.flows",
+    "generative.diffusion",
+    "generative.autoencoder",
+    "generative.mixtures",
+    "generative.vae",
+    "generative.state_space",
+)
+"""Modules that hold a table of models, in the order of `names()`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the registry."""
+
+    name: str
+    """Its name on the command line."""
+    build: Callable[[Dataset], nn.Module]
+    """Builds an untrained model that fits a data set (its features, levels, image shape, standardisation)."""
+    kinds: tuple[Kind, ...]
+    """Kinds of data that it can be trained on."""
+    has: frozenset[str]
+    """What the model has, out of `generative.protocol.ABILITIES`."""
+    source: str
+    """Where it is defined."""
+    loss: Loss = negative_bound
+    """Mean training loss of a batch: loss(model, x), or loss(model, x, labels) where `labelled`."""
+    labelled: bool = False
+    """Whether the loss takes class numbers."""
+    training: TrainingConfig = TrainingConfig()  # noqa: RUF009 - frozen
+    """Settings that suit it."""
+    images: bool = False
+    """Whether it takes images only."""
+
+    def takes(self, data: Dataset) -> bool:
+        """Return whether it can be trained on a data set."""
+        return data.kind in self.kinds and (data.image_shape is not None or not self.images)
+
+
+def entries() -> dict[str, Entry]:
+    """Return every entry by name, in the order of the families; ValueError where two share a name."""
+    table: dict[str, Entry] = {}
+    for family in FAMILIES:
+        if importlib.util.find_spec(family) is None:
+            continue
+        for entry in importlib.import_module(family).MODELS:
+            if entry.name in table:
+                raise ValueError(f"two generative models are called {entry.name!r}")
+            table[entry.name] = entry
+    return table
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of every model."""
+    return tuple(entries())
+
+
+def entry(name: str) -> Entry:
+    """Return an entry by name; ValueError, with the nearest name, for an unknown one."""
+    table = entries()
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
+    return table[name]
+
+
+def build(name: str, data: Dataset) -> nn.Module:
+    """Return an untrained model that fits a data set; ValueError where it cannot take that kind of data."""
+    chosen = entry(name)
+    if not chosen.takes(data):
+        what = f"{' or '.join(chosen.kinds)} data" + (" of images" if chosen.images else "")
+        raise ValueError(f"{name} takes {what}, not {data.name} ({data.kind})")
+    return chosen.build(data)
