@@ -1,0 +1,19 @@
+"""Registers the environments with Gymnasium; importing `envs` calls it."""
+
+from __future__ import annotations
+
+import gymnasium
+
+
+def register_all() -> None:
+    """Register every environment of the project, once."""
+    _register(
+        "daif/EnergyControl-v0",
+        entry_point="envs.factory:make_energy_control",
+        vector_entry_point="envs.factory:make_energy_control_vector",
+    )
+
+
+def _register(env_id: str, **settings: str) -> None:
+    if env_id not in gymnasium.registry:
+        gymnasium.register(env_id, **settings)
