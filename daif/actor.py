@@ -24,11 +24,11 @@ class SquashedGaussian(Independent):
     def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
         super().__init__(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw actions in (-1, 1) through which gradients pass."""
         return torch.tanh(super().rsample(torch.Size(sample_shape)))
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw actions in (-1, 1)."""
         with torch.no_grad():
             return self.rsample(sample_shape)
@@ -70,7 +70,9 @@ class Actor(nn.Module):
             self.register_buffer("low", torch.as_tensor(action_space.low, dtype=torch.float32).flatten())
             self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32).flatten())
         else:
-            raise ValueError(f"no actor for the action space {action_space!r}; allowed: Discrete, Box with finite bounds")
+            raise ValueError(
+                f"no actor for the action space {action_space!r}; allowed: Discrete, Box with finite bounds"
+            )
         self.trunk = MLP(observation_size, hidden[:-1], hidden[-1])
         self.readout = nn.Linear(hidden[-1], outputs)
 
@@ -89,6 +91,12 @@ class Actor(nn.Module):
     def forward(self, observation: Tensor) -> Distribution:
         """Return Q_φa(a | o)."""
         return self.distribution(self.hidden_and_outputs(observation)[1])
+
+    def random_actions(self, batch: int, generator: np.random.Generator) -> Tensor:
+        """Draw uniform actions: indices (batch,), or values in (-1, 1) (batch, A)."""
+        if self.discrete:
+            return torch.from_numpy(generator.integers(self.action_size, size=batch))
+        return torch.from_numpy(generator.uniform(-1.0, 1.0, size=(batch, self.action_size)))
 
     def to_environment(self, actions: Tensor) -> np.ndarray:
         """Turn a batch of the actor's actions into what the environment's `step` takes."""

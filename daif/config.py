@@ -60,7 +60,7 @@ class DAIFConfig:
     actor_hidden: tuple[int, ...] = (64, 32)
     """Hidden layers of the actor."""
     policy_encoding: str = "activations"
-    """Π: activations, probes or parameters."""
+    """Π: activations, probes, parameters, or none."""
     probes: int = 16
     """K, learned probe observations of the encoding `probes`."""
     actor_learning_rate: float = 5e-5
@@ -69,6 +69,12 @@ class DAIFConfig:
     """Learning rate of the planning steps at run time, as a fraction of α."""
     entropy_weight: float = 0.0
     """Weight of the actor's entropy, subtracted from G (a regulariser that Algorithm 1 does not have)."""
+    entropy_weight_end: float | None = None
+    """Weight at the end of training, approached geometrically; by default as at the start."""
+    entropy_target: float | None = None
+    """Entropy (nats) that the weight is adapted to, as in SAC; by default it is not adapted."""
+    learning_rate_end: float = 1.0
+    """Fraction of the learning rates that is left at the end of training, approached linearly."""
     max_gradient_norm: float | None = None
     """Norm at which the gradients are clipped; none in Algorithm 1."""
 
@@ -95,8 +101,38 @@ class DAIFConfig:
     """Learn P(s_{t+h} | s_t, π̂, h) from every pair (t, h) of a segment, h in 1..H, instead of (0, H) alone."""
     action_conditioned: bool = False
     """Give the transition the first action too, and take the policy's gradient through Σ_a π(a | o) G(o, a)."""
-    outcome_discount: float = 1.0
-    """Discount per decision of the outcomes that the model predicts."""
+    discount: float = 1.0
+    """γ per decision of the outcomes; below 1 with the critic."""
+    observe: tuple[str, ...] = ()
+    """Parts of the observation that the actor and critic see; by default all."""
+    pooled: bool = False
+    """Let them see how many components of a MultiDiscrete have each value, not which: for exchangeable components."""
+    critic: Literal["none", "discounted"] = "none"
+    """Predict outcomes and epistemic value beyond the first decision by a critic (see `daif.critic`)."""
+    critic_hidden: tuple[int, ...] = (128, 128)
+    """Hidden layers of the critic."""
+    critic_members: int = 2
+    """Members of the critic's ensemble."""
+    critic_learning_rate: float = 1e-3
+    """Learning rate of the critic."""
+    target_rate: float = 0.005
+    """Rate at which the critic's target network follows it."""
+    pessimistic: bool = True
+    """Let the member with the largest G speak for the ensemble (clipped double estimation), not the mean."""
+    soft_value: bool = False
+    """Count the policy's entropy in the critic's targets (maximum-entropy control)."""
+    outcome_scale: float = 1.0
+    """Cost that counts for one nat of surprise."""
+    steps: int = 1
+    """Decisions summed before the critic's target takes over."""
+    exploration: float = 0.0
+    """Probability that a decision starts a random action, at the start of training."""
+    exploration_end: float = 0.0
+    """The same at the end."""
+    max_hold: int = 1
+    """A random action is held for 1..max_hold decisions."""
+    warm_up: int = 0
+    """Iterations of an untrained, uniformly random policy that only fill the memory."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings in one sentence."""
@@ -109,19 +145,28 @@ class DAIFConfig:
         for name in ("transition_learning_rate", "model_learning_rate", "actor_learning_rate"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("beta", "entropy_weight", "planning_rate"):
+        for name in ("beta", "entropy_weight", "planning_rate", "exploration", "exploration_end", "warm_up"):
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.segment is not None and self.segment < self.horizon:
             raise ValueError(f"segment is {self.segment}; it must be at least the horizon, {self.horizon}")
-        if not 0.0 < self.outcome_discount <= 1.0:
-            raise ValueError(f"outcome_discount is {self.outcome_discount}; it must be in (0, 1]")
+        if not 0.0 < self.discount <= 1.0:
+            raise ValueError(f"discount is {self.discount}; it must be in (0, 1]")
+        if self.critic not in ("none", "discounted"):
+            raise ValueError(f"unknown critic {self.critic!r}; allowed: none, discounted")
+        if self.critic != "none" and self.discount == 1.0:
+            raise ValueError("discount is 1; with a critic it must be below 1")
         if not self.reset_options:
             raise ValueError("reset_options is empty; give at least one mapping, which may be empty")
         if self.policy_encoding not in ENCODINGS:
             raise ValueError(f"unknown policy_encoding {self.policy_encoding!r}; allowed: {', '.join(ENCODINGS)}")
         if not self.actor_hidden:
             raise ValueError("actor_hidden is empty; the actor needs at least one hidden layer")
+
+    @property
+    def shortest_jump(self) -> int:
+        """The smallest h of a row that the model learns from."""
+        return 1 if self.horizon_conditioned else self.horizon
 
     @property
     def world_model(self) -> WorldModelConfig:

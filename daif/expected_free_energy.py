@@ -33,7 +33,7 @@ class EFESettings:
     inner_samples: int = 10
     """S2, draws of (θ, s̃_{t+H}) in G3."""
     reduction: Reduction = "mean"
-    """Entropies per random variable ("mean", which puts the three terms on one scale, as the authors do) or joint ("sum")."""
+    """Entropies per random variable ("mean": the terms are of one scale, as the authors have it) or joint ("sum")."""
     estimator: Estimator = "sample"
     """"sample": s̃_{t+H} drawn as in Algorithm 1; "analytic": its mean, where G1 and G2 need no noise."""
     preference_weight: float = 1.0

@@ -54,6 +54,10 @@ class Rows:
     valid: Tensor
     horizon: Tensor
 
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(*(tensor.to(device) for tensor in vars(self).values()))
+
 
 class Memory:
     """A ring of the latest segments.
@@ -94,19 +98,12 @@ class Memory:
         k, n = (generator.integers(high, size=batch) for high in (self._size, stored.shape[2]))
         return torch.from_numpy(stored[k, 0, n])
 
-    def rows(
-        self, batch: int, generator: np.random.Generator, *, horizon: int, any_pair: bool, discount: float
-    ) -> Rows:
-        """Draw rows: with `any_pair` all (t, h) with h in 1..horizon inside a segment, else (0, horizon) alone."""
+    def rows(self, batch: int, generator: np.random.Generator, *, shortest: int, longest: int, discount: float) -> Rows:
+        """Draw rows: any pair (t, t + h) inside a segment, with h in shortest..longest, uniformly."""
         length, envs = self._arrays["actions"].shape[1:3]
-        horizon = min(horizon, length)
         k, n = generator.integers(self._size, size=batch), generator.integers(envs, size=batch)
-        if any_pair:
-            h = generator.integers(1, horizon + 1, size=batch)
-            t = generator.integers(length - h + 1)
-        else:
-            h, t = np.full(batch, horizon), np.zeros(batch, dtype=np.int64)
-        longest = int(h.max())
+        h = generator.integers(shortest, longest + 1, size=batch)
+        t = generator.integers(length - h + 1)
         steps = np.minimum(t[:, None] + np.arange(longest), length - 1)
         inside = np.arange(longest) < h[:, None]
         index = (k[:, None], steps, n[:, None])

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +16,13 @@ from torch import Tensor, nn
 from daif.actor import Actor
 
 
-class PolicyEncoding(Protocol):
-    """A map from an actor (and the current observation) to its code."""
+class PolicyEncoding(nn.Module):
+    """A map from an actor, at its inputs (batch, I), to its code π̂ (batch, size)."""
 
     size: int
 
-    def __call__(self, actor: Actor, observation: Tensor) -> Tensor:
-        """Return π̂ (batch, size) of the actor at normalised observations (batch, O)."""
 
-
-class Activations(nn.Module):
+class Activations(PolicyEncoding):
     """π̂ = [o_t, last hidden layer, outputs] at the current observation: what the paper uses."""
 
     def __init__(self, actor: Actor, observation_size: int) -> None:
@@ -39,7 +35,7 @@ class Activations(nn.Module):
         return torch.cat([observation, hidden, outputs], -1)
 
 
-class Probes(nn.Module):
+class Probes(PolicyEncoding):
     """π̂ = the actor's action distribution at K learned observations; it encodes the whole policy."""
 
     def __init__(self, actor: Actor, observation_size: int, count: int = 16) -> None:
@@ -50,14 +46,11 @@ class Probes(nn.Module):
     def forward(self, actor: Actor, observation: Tensor) -> Tensor:
         """Return the fingerprint, the same for each row, (batch, size)."""
         outputs = actor.hidden_and_outputs(self.observations)[1]
-        if actor.discrete:
-            fingerprint = torch.softmax(outputs, -1)
-        else:
-            fingerprint = torch.tanh(outputs.chunk(2, -1)[0])
+        fingerprint = torch.softmax(outputs, -1) if actor.discrete else torch.tanh(outputs.chunk(2, -1)[0])
         return fingerprint.flatten().expand(len(observation), -1)
 
 
-class Parameters(nn.Module):
+class Parameters(PolicyEncoding):
     """π̂ = the actor's flat parameter vector."""
 
     def __init__(self, actor: Actor) -> None:
@@ -69,10 +62,20 @@ class Parameters(nn.Module):
         return torch.cat([parameter.flatten() for parameter in actor.parameters()]).expand(len(observation), -1)
 
 
-ENCODINGS = ("activations", "probes", "parameters")
+class NoEncoding(PolicyEncoding):
+    """An empty π̂, for a transition whose jump of one decision depends on its action alone."""
+
+    size = 0
+
+    def forward(self, actor: Actor, observation: Tensor) -> Tensor:
+        """Return (batch, 0)."""
+        return observation[..., :0]
 
 
-def policy_encoding(name: str, actor: Actor, observation_size: int, probes: int) -> Activations | Probes | Parameters:
+ENCODINGS = ("activations", "probes", "parameters", "none")
+
+
+def policy_encoding(name: str, actor: Actor, observation_size: int, probes: int) -> PolicyEncoding:
     """Return the encoding of that name; ValueError for an unknown one."""
     if name == "activations":
         return Activations(actor, observation_size)
@@ -80,6 +83,8 @@ def policy_encoding(name: str, actor: Actor, observation_size: int, probes: int)
         return Probes(actor, observation_size, probes)
     if name == "parameters":
         return Parameters(actor)
+    if name == "none":
+        return NoEncoding()
     close = difflib.get_close_matches(name, ENCODINGS, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"unknown policy_encoding {name!r}; allowed: {', '.join(ENCODINGS)}{hint}")

@@ -1,10 +1,10 @@
 """Preference mappings Ψ: the probability that a predicted observation is preferred, as its surprise −log Ψ in nats.
 
-    observation:NAME[i]   the expected value of component i of an observation part on [0, 1] (the paper: the score)
-    reward                Ψ ∝ exp(predicted reward of the jump): the surprise is minus the reward
-    outcomes              Ψ ∝ exp(−ω · y / scale) of predicted outcomes y, with weights ω given at run time
-    goal=v1,v2,...        Ψ = exp(−½ mean (o − v)²) in normalised units; `_` leaves a component free
-    module:function       a function of a `Prediction` that returns Ψ
+observation:NAME[i]   the expected value of component i of an observation part on [0, 1] (the paper: the score)
+reward                Ψ ∝ exp(predicted reward of the jump): the surprise is minus the reward
+outcomes:y=w,z=a..b   Ψ ∝ exp(−ω · y / scale) of predicted outcomes (see `daif.outcomes`)
+goal=v1,v2,...        Ψ = exp(−½ mean (o − v)²) in normalised units; `_` leaves a component free
+module:function       a function of a `Prediction` that returns Ψ
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _user(spec: str) -> Preference:
     try:
         function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"preference {spec!r}: there is no function {name!r} in an importable module {module_name!r}") from None
+        raise ValueError(
+            f"preference {spec!r}: there is no function {name!r} in an importable module {module_name!r}"
+        ) from None
     return lambda prediction: surprise(function(prediction))
 
 
@@ -81,7 +83,7 @@ def outcome_surprise(prediction: Prediction) -> Tensor:
 
 def preference_of(spec: str, codec: ObservationCodec) -> Preference:
     """Return the preference that a specification names; ValueError in one sentence for one that can't be."""
-    if spec in ("reward", "outcomes"):
+    if spec == "reward" or spec.startswith("outcomes:"):
         return outcome_surprise
     if spec.startswith("observation:"):
         return _observation(spec, codec)
@@ -90,5 +92,6 @@ def preference_of(spec: str, codec: ObservationCodec) -> Preference:
     if ":" in spec:
         return _user(spec)
     raise ValueError(
-        f"unknown preference {spec!r}; allowed: reward, outcomes, observation:NAME[index], goal=v1,v2,..., module:function"
+        f"unknown preference {spec!r}; "
+        "allowed: reward, outcomes:NAME=WEIGHT,..., observation:NAME[index], goal=v1,v2,..., module:function"
     )

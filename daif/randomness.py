@@ -1,4 +1,4 @@
-"""Random numbers that belong to one agent: torch's distributions draw from its generator, the global one stays as it was."""
+"""Random numbers that belong to one agent: torch draws from its stream, and the global state stays as it was."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OwnedRandomness:
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Return torch's states as tensors and numpy's as a JSON-able mapping."""
         tensors = {"cpu": self._cpu} | ({"cuda": self._cuda} if self._cuda is not None else {})
-        return tensors, self.numpy.bit_generator.state
+        return tensors, dict(self.numpy.bit_generator.state)
 
     def load_state(self, tensors: dict[str, Tensor], numpy_state: dict) -> None:
         """Continue both streams from a state that `state` returned."""

@@ -12,6 +12,7 @@ A space becomes a tuple of parts, one per leaf, in the order of `gymnasium.space
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -82,8 +83,8 @@ def _leaf(space: spaces.Space, name: str, start: int) -> Part:
         size = int(np.prod(space.shape))
         if space.dtype == np.uint8 and len(space.shape) == 3:
             last = space.shape[2] <= space.shape[0]
-            shape = tuple(int(n) for n in space.shape)
-            chw = (shape[2], shape[0], shape[1]) if last else shape
+            first, second, third = (int(n) for n in space.shape)
+            chw = (third, first, second) if last else (first, second, third)
             return Part(name, "image", start, size, image_shape=chw, channels_last=last)
         unit = bool(np.all(space.low == 0.0) and np.all(space.high == 1.0))
         return Part(name, "unit" if unit else "gaussian", start, size)
@@ -244,6 +245,26 @@ class ObservationCodec(nn.Module):
         scale = (self.second_moment - self.mean.square()).clamp_min(1e-6).sqrt()
         return ((flat * self.unit) - self.mean) / scale
 
+    def columns(self, names: tuple[str, ...] = (), *, pooled: bool = False) -> Tensor:
+        """A selection matrix (O, I): the columns of some parts (all by default), exchangeable components averaged.
+
+        With `pooled` a MultiDiscrete of equal components is seen as the share of components with each value, which is
+        all that matters where the components are exchangeable. ValueError for an unknown part.
+        """
+        known = [part.name for part in self.parts]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"no observation part {name!r}; parts: {', '.join(map(repr, known))}")
+        blocks: list[Tensor] = []
+        for part in self.parts:
+            if names and part.name not in names:
+                continue
+            rows = torch.eye(self.size)[:, part.columns]
+            if pooled and len(part.categories) > 1 and len(set(part.categories)) == 1:
+                rows = rows.unflatten(1, (len(part.categories), part.categories[0])).mean(1)
+            blocks.append(rows)
+        return torch.cat(blocks, 1)
+
     def distribution(self, parameters: Tensor) -> ObservationDistribution:
         """Turn decoder parameters (..., num_parameters) into the distribution of a normalised observation."""
         factors: list[Factor] = []
@@ -255,10 +276,17 @@ class ObservationCodec(nn.Module):
         return ObservationDistribution(factors)
 
 
+FAMILIES: dict[str, Callable[[Tensor], Distribution]] = {
+    "bernoulli": bernoulli,
+    "unit": unit_interval,
+    "image": unit_interval,
+    "gaussian": gaussian,
+}
+
+
 def _factors(part: Part, values: Tensor) -> list[Factor]:
     if part.kind != "categorical":
-        family = {"bernoulli": bernoulli, "unit": unit_interval, "image": unit_interval, "gaussian": gaussian}[part.kind]
-        return [Factor(part, part.columns, (part.size,), family(values), part.num_variables)]
+        return [Factor(part, part.columns, (part.size,), FAMILIES[part.kind](values), part.num_variables)]
     factors: list[Factor] = []
     position = 0
     for categories, group in groupby(part.categories):

@@ -1,4 +1,4 @@
-"""Variational free energy of the overshooting model, as functions of distributions. All are in nats, of the batch shape.
+"""Variational free energy of the overshooting model: functions of distributions, in nats, of the batch shape.
 
 `s_next` stands for time t+H, `s` for time t. Algorithm 1, lines 12 to 15.
 """

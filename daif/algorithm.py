@@ -1,0 +1,193 @@
+"""Algorithm 1, Deep AIF agent training (arXiv 2505.19867), top to bottom; `line n` refers to its lines.
+
+Departures are settings of `daif.config.DAIFConfig`, off by default; each is marked `departure` below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution
+
+from daif.critic import combine, weigh
+from daif.expected_free_energy import EFESettings, ExpectedFreeEnergy, expected_free_energy
+from daif.interaction import Interaction
+from daif.memory import Rows
+from world_models.losses import complexity, reconstruction_loss, transition_loss
+
+if TYPE_CHECKING:
+    from daif.agent import DAIFAgent
+
+
+def train_epoch(agent: DAIFAgent, interaction: Interaction) -> dict[str, float]:
+    """Run `iterations` iterations of Algorithm 1; return the means of their metrics."""
+    c, metrics = agent.config, agent.metrics
+    for _ in range(c.iterations):  # line 3
+        segment = interaction.run(agent)  # lines 4 to 8: π̂_t, then decisions a_τ ~ Q_φa(a | õ_τ)
+        agent.memory.add(segment)  # line 9: (õ_t, π̂_t, õ_{t+H})
+        if agent.warming_up:
+            continue
+        for _ in range(c.model_steps):
+            metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon)))  # lines 10 to 18
+        for _ in range(c.policy_steps):
+            if agent.critic is not None:  # departure: actor-critic
+                metrics.add(learn_critic(agent, agent.rows(c.policy_batch, c.steps)))
+            metrics.add(improve_policy(agent, agent.observations(c.policy_batch)))  # lines 19 to 36
+    return metrics.means() | interaction.metrics()
+
+
+def learn_model(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:
+    """One step on the variational free energy of B1 rows (lines 11 to 18)."""
+    model = agent.model
+    agent.scale.update(rows.outcomes, rows.horizon)
+    o_t, o_next = agent.codec.normalise(rows.observation), agent.codec.normalise(rows.next_observation)
+    share = rows.valid / rows.valid.sum().clamp_min(1.0)  # rows that cross into another episode count for nothing
+    model.train()
+
+    s_t = model.encode(o_t).rsample()
+    p_s_next = model.transition(s_t, agent.code(rows))
+    q_s_next = model.encode(o_next)
+    l_s = (share * transition_loss(q_s_next, p_s_next)).sum()  # line 13
+    prediction = model.decode(p_s_next.rsample())
+    inaccuracy = (share * reconstruction_loss(prediction, o_next, agent.standardise(rows))).sum()  # line 14
+    divergence = (share * complexity(q_s_next)).sum()
+    l_o = inaccuracy + agent.config.beta * divergence  # line 15
+
+    agent.optimisers["transition"].differentiate(l_s, retain_graph=True)
+    agent.optimisers["model"].differentiate(l_o)
+    agent.optimisers["transition"].apply()  # line 16: θ_s alone
+    agent.optimisers["model"].apply()  # lines 17, 18: φ_s and θ_o alone
+    model.eval()
+    return {
+        "model/transition_loss": l_s.detach(),
+        "model/reconstruction_loss": inaccuracy.detach(),
+        "model/complexity": divergence.detach(),
+        "model/observation_error": (prediction.observation.mean - o_next).abs().mean().detach(),
+    }
+
+
+def improve_policy(agent: DAIFAgent, observations: Tensor) -> dict[str, Tensor]:
+    """One step of the actor along ∇_φa E[G] at B2 observations (lines 20 to 36); the model stays as it is."""
+    relative = agent.weights.sample(len(observations)).to(observations)
+    loss, g, policy_entropy = policy_loss(agent, observations, relative)
+    agent.optimisers["actor"].step(loss)  # line 36: φ_a alone
+    if "temperature" in agent.optimisers:  # departure: the entropy's weight is adapted
+        gap = (policy_entropy.detach() - (agent.config.entropy_target or 0.0)).mean()
+        agent.optimisers["temperature"].step(agent.log_temperature * gap)
+    return {
+        "efe/total": g.total.mean().detach(),
+        "efe/preference": g.preference.mean().detach(),
+        "efe/state": g.state.mean().detach(),
+        "efe/parameter": g.parameter.mean().detach(),
+        "policy/entropy": policy_entropy.mean().detach(),
+        "policy/temperature": agent.temperature,
+    }
+
+
+def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tuple[Tensor, ExpectedFreeEnergy, Tensor]:
+    """E[G] of the actor at observations (B, O), less its weighted entropy; also G (B,) and the entropy (B,)."""
+    features = agent.features(observations, relative)
+    policy = agent.actor(features)
+    if isinstance(policy, Categorical):
+        action, policy_entropy = None, policy.entropy()
+    else:
+        action, log_prob = policy.rsample_with_log_prob()
+        policy_entropy = -log_prob
+    if agent.critic is not None:  # departure: actor-critic
+        g = critic_free_energy(agent, features, relative, policy, action)
+    elif agent.config.action_conditioned:  # departure: the transition sees the first action
+        g = first_action_free_energy(agent, observations, features, policy, action)
+    else:
+        code = agent.with_horizon(agent.encoding(agent.actor, features))
+        g = expected_free_energy(
+            agent.model, agent.preference, agent.codec.normalise(observations), code, agent.config.efe
+        )
+    # departure where the temperature is not 0: entropy regularisation
+    return (g.total - agent.temperature * policy_entropy).mean(), g, policy_entropy
+
+
+def first_action_free_energy(
+    agent: DAIFAgent, observations: Tensor, features: Tensor, policy: Distribution, action: Tensor | None
+) -> ExpectedFreeEnergy:
+    """Σ_a π(a | o) G(o, a) for discrete actions, G(o, a) at a reparameterised action for continuous ones; (B,) each."""
+    o_t, encoding = agent.codec.normalise(observations), agent.encoding(agent.actor, features)
+    if not isinstance(policy, Categorical):
+        code = agent.with_horizon(encoding, action)
+        return expected_free_energy(agent.model, agent.preference, o_t, code, agent.config.efe)
+    actions = torch.eye(agent.actor.action_size, device=o_t.device).unsqueeze(1).expand(-1, len(o_t), -1)
+    code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)  # (A, B, P)
+    g = expected_free_energy(agent.model, agent.preference, o_t.expand(len(actions), -1, -1), code, agent.config.efe)
+    return ExpectedFreeEnergy(
+        *((policy.probs.T * term).sum(0) for term in (g.total, g.preference, g.state, g.parameter))
+    )
+
+
+# Departure: the critic (see `daif.critic`), off by default.
+
+
+def critic_free_energy(
+    agent: DAIFAgent, features: Tensor, relative: Tensor, policy: Distribution, action: Tensor | None
+) -> ExpectedFreeEnergy:
+    """G of the actor from the critic's prediction, at features (B, I) and relative weights (B, C); (B,) each."""
+    assert agent.critic is not None
+    values = agent.critic(features, action)
+    if isinstance(policy, Categorical):
+        values = (policy.probs.unsqueeze(-1) * values).sum(-2)
+    values = combine(values, relative, agent.config.pessimistic)
+    total, state, parameter = weigh(values.unsqueeze(0), relative)[0], values[..., -2], values[..., -1]
+    return ExpectedFreeEnergy(total, total - state - parameter, state, parameter)
+
+
+def learn_critic(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:
+    """One step of the critic on rows of up to `steps` decisions, each at freshly drawn preference weights."""
+    c, critic = agent.config, agent.critic
+    assert critic is not None
+    relative = agent.weights.sample(len(rows.valid)).to(rows.valid)
+    now, behind = agent.features(rows.observation, relative), agent.features(rows.next_observation, relative)
+    with torch.no_grad():
+        cost = rows.outcomes * agent.weights.reference().to(rows.outcomes) / c.outcome_scale
+        target = torch.cat([cost, epistemic_terms(agent, rows)], -1)
+        target = target + rows.discount.unsqueeze(-1) * to_go(agent, behind, relative)
+    if critic.discrete:
+        index = rows.action.long().unsqueeze(-1).expand(-1, -1, critic.components)
+        predicted = torch.stack([member.gather(1, index).squeeze(1) for member in critic(now)])
+    else:
+        predicted = critic(now, rows.action)
+    error = (predicted - target).square().sum(-1)
+    loss = (error * rows.valid).sum(-1).div(rows.valid.sum().clamp_min(1.0)).sum()
+    agent.optimisers["critic"].step(loss)
+    critic.update_target(c.target_rate)
+    return {"critic/loss": loss.detach(), "critic/value": weigh(predicted, relative).mean().detach()}
+
+
+def to_go(agent: DAIFAgent, features: Tensor, relative: Tensor) -> Tensor:
+    """(Y, E) behind features (B, I) under the present actor, by the target network, (B, C + 2)."""
+    c, critic = agent.config, agent.critic
+    assert critic is not None
+    policy = agent.actor(features)
+    if isinstance(policy, Categorical):
+        values = (policy.probs.unsqueeze(-1) * critic(features, target=True)).sum(-2)
+        policy_entropy = policy.entropy()
+    else:
+        action, log_prob = policy.rsample_with_log_prob()
+        values, policy_entropy = critic(features, action, target=True), -log_prob
+    value = combine(values, relative, c.pessimistic)
+    if c.soft_value:
+        value[..., -1] -= agent.temperature * policy_entropy
+    return value
+
+
+def epistemic_terms(agent: DAIFAgent, rows: Rows) -> Tensor:
+    """G2 and G3 of the rows' first actions, (B, 2), in nats; a preference that is not over outcomes counts with G2."""
+    c = agent.config
+    preference_weight = 0.0 if agent.weights.names else c.preference_weight
+    if not (preference_weight or c.state_weight or c.parameter_weight):
+        return torch.zeros(len(rows.valid), 2, device=rows.valid.device)
+    settings = EFESettings(
+        c.samples, c.inner_samples, c.reduction, c.estimator, preference_weight, c.state_weight, c.parameter_weight
+    )
+    o_t = agent.codec.normalise(rows.observation)
+    g = expected_free_energy(agent.model, agent.preference, o_t, agent.code(rows), settings)
+    return torch.stack([g.state + g.preference, g.parameter], -1)

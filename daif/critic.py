@@ -1,0 +1,109 @@
+"""The critic: expected outcomes and epistemic value beyond the first decision (the actor-critic variant of DAIF).
+
+Algorithm 1 scores a policy by G at one horizon. The critic predicts, for each first action, the discounted sums of
+outcomes Y(o, a) that follow under the policy, and of the epistemic terms E(o, a) of G; then
+
+    G(o, a) = ω · Y(o, a) / scale + E(o, a)          the preference's weights ω are applied after the prediction
+    Y(o, a) ← y + γ Σ_a' π(a' | o') Y(o', a')        likewise E, with G2 and G3 of the world model in the place of y
+
+so that any past row teaches it about the current policy, and any ω (Millidge 2020, arXiv 1907.03876, bootstraps the
+expected free energy in the same way; vector-valued prediction as in Abels et al. 2019, arXiv 1809.07803).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from generative.nn import average_
+
+EPISTEMIC = 2
+"""The components behind the outcomes: state and parameter uncertainty."""
+
+
+class EnsembleLinear(nn.Module):
+    """Affine maps of an ensemble: (members, batch, inputs) -> (members, batch, outputs)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply each member's map to its own batch."""
+        return torch.baddbmm(self.bias, features, self.weight)
+
+
+class EnsembleMLP(nn.Module):
+    """Independent perceptrons evaluated together: (batch, inputs) -> (members, batch, outputs)."""
+
+    def __init__(self, members: int, inputs: int, hidden: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden, outputs]
+        self.members = members
+        self.layers = nn.ModuleList(EnsembleLinear(members, a, b) for a, b in pairwise(sizes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Evaluate every member on the same batch."""
+        values = features.expand(self.members, *features.shape)
+        for layer in self.layers[:-1]:
+            values = torch.relu(layer(values))
+        return self.layers[-1](values)
+
+
+class Critic(nn.Module):
+    """Ensemble that predicts (Y, E_state, E_parameter) for each first action, in nats at the reference weights.
+
+    Args:
+        inputs: size of the features of an observation (and of the preference's weights).
+        action_size: number of discrete actions, or dimensions of a continuous one.
+        discrete: which of the two.
+        outcomes: C, number of outcomes; the two epistemic terms are two more components.
+        hidden: widths of the hidden layers.
+        members: size of the ensemble.
+    """
+
+    def __init__(
+        self, inputs: int, action_size: int, discrete: bool, outcomes: int, hidden: tuple[int, ...], members: int
+    ) -> None:
+        super().__init__()
+        self.discrete = discrete
+        self.action_size = action_size
+        self.components = outcomes + EPISTEMIC
+        if discrete:
+            self.online = EnsembleMLP(members, inputs, hidden, action_size * self.components)
+        else:
+            self.online = EnsembleMLP(members, inputs + action_size, hidden, self.components)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    def forward(self, features: Tensor, action: Tensor | None = None, *, target: bool = False) -> Tensor:
+        """Predict for all discrete actions (members, batch, A, C + 2), or for a given one (members, batch, C + 2)."""
+        network = self.target if target else self.online
+        if self.discrete:
+            return network(features).unflatten(-1, (self.action_size, self.components))
+        assert action is not None
+        return network(torch.cat([features, action], -1))
+
+    def update_target(self, rate: float) -> None:
+        """Move the target network towards the online one."""
+        average_(self.target, self.online, rate)
+
+
+def weigh(values: Tensor, relative: Tensor) -> Tensor:
+    """G = ω · Y / scale + E: (members, batch, [A,] C + 2) and relative weights (batch, C) -> (members, batch, [A])."""
+    if values.dim() == 4:
+        relative = relative.unsqueeze(1)
+    return (values[..., :-EPISTEMIC] * relative).sum(-1) + values[..., -EPISTEMIC:].sum(-1)
+
+
+def combine(values: Tensor, relative: Tensor, pessimistic: bool) -> Tensor:
+    """Reduce (members, batch, C + 2) to (batch, C + 2): the mean, or for each row the member with the largest G."""
+    if not pessimistic:
+        return values.mean(0)
+    worst = weigh(values, relative).argmax(0)
+    return values[worst, torch.arange(values.shape[1], device=values.device)]

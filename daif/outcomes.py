@@ -1,0 +1,136 @@
+"""Outcomes: what decisions bring (rewards, lost parts, wasted energy), collected from the environment and predicted.
+
+A preference over outcomes y is Ψ ∝ exp(−ω · y / scale). Its weights ω are no part of what is learned: the model
+predicts y, and the weights are applied afterwards, so they can be changed at run time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One outcome and the weight it may have.
+
+    Attributes:
+        name: an entry of the environment's `info`, or "reward", which is collected as the cost −reward.
+        low: smallest weight.
+        high: largest weight; above `low`, the policy is conditioned on the weight.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    @property
+    def reference(self) -> float:
+        """The weight at which one unit of cost is measured: the geometric middle of the range."""
+        return math.sqrt(self.low * self.high)
+
+
+@dataclass(frozen=True)
+class OutcomePreference:
+    """Weighted outcomes, written `outcomes:NAME=WEIGHT,NAME=LOW..HIGH,...`."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @classmethod
+    def parse(cls, spec: str) -> OutcomePreference:
+        """Read a specification; "reward" stands for `outcomes:reward=1`. ValueError for one that can't be read."""
+        if spec == "reward":
+            return cls((Outcome("reward", 1.0, 1.0),))
+        outcomes = []
+        for item in spec.removeprefix("outcomes:").split(","):
+            match = re.fullmatch(r"\s*(\w+)=([-+.\deE]+?)(?:\.\.([-+.\deE]+))?\s*", item)
+            try:
+                name, low = match[1], float(match[2])  # type: ignore[index]
+                high = float(match[3]) if match[3] else low  # type: ignore[index]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"preference {spec!r}: {item!r} is not of the form NAME=WEIGHT or NAME=LOW..HIGH"
+                ) from None
+            if not 0.0 < low <= high < math.inf:
+                raise ValueError(f"preference {spec!r}: the weights of {name!r} must be positive and in rising order")
+            outcomes.append(Outcome(name, low, high))
+        return cls(tuple(outcomes))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is collected."""
+        return tuple(outcome.name for outcome in self.outcomes)
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """Indices of the outcomes whose weight can be changed at run time."""
+        return tuple(i for i, outcome in enumerate(self.outcomes) if outcome.high > outcome.low)
+
+    def reference(self) -> Tensor:
+        """Reference weights (C,)."""
+        return torch.tensor([outcome.reference for outcome in self.outcomes])
+
+    def sample(self, batch: int) -> Tensor:
+        """Draw weights (batch, C), log-uniformly over their ranges, relative to the reference weights."""
+        spread = torch.tensor([math.log(outcome.high / outcome.low) for outcome in self.outcomes])
+        return torch.exp((torch.rand(batch, len(self.outcomes)) - 0.5) * spread)
+
+    def relative(self, weights: dict[str, float]) -> Tensor:
+        """Turn weights by name into relative ones (C,); others keep their reference. ValueError for an unknown one."""
+        unknown = set(weights) - set(self.names)
+        if unknown:
+            raise ValueError(f"no outcome {sorted(unknown)[0]!r} to weigh; outcomes: {', '.join(self.names)}")
+        for outcome in self.outcomes:
+            value = weights.get(outcome.name, outcome.reference)
+            if not outcome.low * (1 - 1e-9) <= value <= outcome.high * (1 + 1e-9):
+                raise ValueError(
+                    f"the weight {value:g} of {outcome.name!r} is outside {outcome.low:g}..{outcome.high:g}, "
+                    "for which the agent was trained"
+                )
+        return torch.tensor([weights.get(o.name, o.reference) / o.reference for o in self.outcomes])
+
+    def features(self, relative: Tensor) -> Tensor:
+        """Relative weights (..., C) -> what the actor and critic see of them, (..., free outcomes) in [-1, 1]."""
+        pieces = [
+            2.0 * relative[..., i].log() / math.log(self.outcomes[i].high / self.outcomes[i].low) for i in self.free
+        ]
+        return torch.stack(pieces, -1) if pieces else relative[..., :0]
+
+
+class OutcomeScale(nn.Module):
+    """Running mean and standard deviation of summed outcomes for each horizon; standardised values are clipped at ±20.
+
+    Args:
+        horizon: the largest h.
+        size: number of outcomes C.
+    """
+
+    count: Tensor
+    mean: Tensor
+    second_moment: Tensor
+
+    def __init__(self, horizon: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(horizon + 1, 1))
+        self.register_buffer("mean", torch.zeros(horizon + 1, size))
+        self.register_buffer("second_moment", torch.ones(horizon + 1, size))
+
+    @torch.no_grad()
+    def update(self, outcomes: Tensor, horizon: Tensor) -> None:
+        """Take in sums (B, C) over horizons (B,)."""
+        ones = torch.ones_like(outcomes[:, :1])
+        seen = torch.zeros_like(self.count).index_add_(0, horizon, ones)
+        self.count += seen
+        rate = 1.0 / self.count.clamp_min(1.0)
+        for moment, values in ((self.mean, outcomes), (self.second_moment, outcomes.square())):
+            total = torch.zeros_like(moment).index_add_(0, horizon, values)
+            moment += rate * (total - seen * moment)
+
+    def standardise(self, outcomes: Tensor, horizon: Tensor) -> Tensor:
+        """Return (y − mean_h) / std_h, clipped at ±20."""
+        std = (self.second_moment - self.mean.square()).clamp_min(1e-12).sqrt().clamp_min(1e-6)
+        return ((outcomes - self.mean[horizon]) / std[horizon]).clamp(-20.0, 20.0)
