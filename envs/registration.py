@@ -7,13 +7,10 @@ import gymnasium
 
 def register_all() -> None:
     """Register every environment of the project, once."""
-    _register(
+    if "daif/EnergyControl-v0" in gymnasium.registry:
+        return
+    gymnasium.register(
         "daif/EnergyControl-v0",
         entry_point="envs.factory:make_energy_control",
         vector_entry_point="envs.factory:make_energy_control_vector",
     )
-
-
-def _register(env_id: str, **settings: str) -> None:
-    if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, **settings)

@@ -66,7 +66,7 @@ class Machine:
         """Change state; the meter and the station's list of states follow."""
         station = self.station
         station.meter.change(self.state, state, station.clock.now)
-        self.state = station.states[self.index] = state
+        self.state = station.states[self.index] = station.states_array[self.index] = state
 
     def switch_on(self) -> None:
         """Start up from standby."""

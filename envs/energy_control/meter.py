@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.energy_control.config import Powers
+from envs.energy_control.config import BLOCKED, IDLE, Powers
 
 
 class Meter:
@@ -23,9 +23,9 @@ class Meter:
 
     def change(self, old: int, new: int, now_s: float) -> None:
         """A machine goes from state `old` to `new` at time `now_s`."""
+        counts = self.counts
         if now_s != self._time_s:
             self.advance(now_s)
-        counts = self.counts
         counts[old] -= 1
         counts[new] += 1
 
@@ -53,6 +53,11 @@ class Meter:
             busy_kw * self._busy,
             failed_kw * self._failed,
         )
+
+    def power_kw(self) -> float:
+        """Power at this moment."""
+        counts = [*self.counts[:IDLE], self.counts[IDLE] + self.counts[BLOCKED], *self.counts[IDLE + 1 : BLOCKED]]
+        return sum(n * kw for n, kw in zip(counts, self._powers_kw, strict=True))
 
     def restart(self, now_s: float) -> float:
         """Begin anew at `now_s`; returns the energy used until then."""

@@ -26,7 +26,7 @@ class Preference:
     reference_kw: float
     """Mean power with the energy score 0; every machine in its hungriest state."""
     reward: str = "score"
-    """score (the composite), score-linear (the linear composite), increment (parts and energy since the last decision)."""
+    """score (the composite), score-linear (the linear composite), increment (parts and energy of one decision)."""
     phi: float = 0.95
     """Weight of production in the linear composite, 0 to 1."""
     weight_kj_per_part: float = 8000.0
@@ -78,20 +78,22 @@ class Preference:
 
     @property
     def increment_scale(self) -> float:
-        """`reward_scale`, or 1 / (reference_kw · mean time between parts): about the energy used between two arrivals."""
+        """`reward_scale`, or 1 / (reference_kw · mean time between parts), the scale of energy per decision."""
         if self.reward_scale is not None:
             return self.reward_scale
         return self.reference_parts_per_min / (60.0 * self.reference_kw)
 
-    def scores(self, parts_per_min: float, mean_kw: float) -> tuple[float, float]:
-        """Production r_prod = min(throughput / reference, 1) and energy r_energy = 1 - power / reference, both in 0..1."""
+    def scores(self, parts_per_min: float, mean_kw: float) -> tuple[float, float, float]:
+        """r_prod = min(throughput / reference, 1), r_energy = 1 - power / reference, and the composite; all in 0..1."""
         r_prod = parts_per_min / self.reference_parts_per_min
         r_energy = 1.0 - mean_kw / self.reference_kw
-        return (r_prod if r_prod < 1.0 else 1.0), (r_energy if r_energy > 0.0 else 0.0)
-
-    def sigmoid(self, r_prod: float, r_energy: float) -> float:
-        """r_prod · σ(20 · r_energy)."""
-        return r_prod / (1.0 + math.exp(-SIGMOID_GAIN * r_energy))
+        if r_prod > 1.0:
+            r_prod = 1.0
+        if r_energy < 0.0:
+            r_energy = 0.0
+        if self.score == "sigmoid":
+            return r_prod, r_energy, r_prod / (1.0 + math.exp(-SIGMOID_GAIN * r_energy))
+        return r_prod, r_energy, self.linear(r_prod, r_energy)
 
     def linear(self, r_prod: float, r_energy: float) -> float:
         """φ · r_prod + (1 - φ) · r_energy."""

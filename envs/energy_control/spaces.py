@@ -11,7 +11,7 @@ from envs.energy_control.config import EVENTS, STATES, Plant
 
 
 def observation_space(plant: Plant, observe_event: bool = False) -> spaces.Dict:
-    """One station: buffer, [event], machines, scores; a line: buffer_1, buffer_2, ..., [event], machines_1, ..., scores.
+    """One station: buffer, [event], machines, scores; a line has buffer_1, buffer_2, ... and machines_1, ... instead.
 
     Machines of a station with another one downstream have a sixth state, blocked.
     """

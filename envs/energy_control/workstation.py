@@ -64,6 +64,9 @@ class Workstation:
         """Machines to be on, by the last decision."""
         self.downstream: Workstation | None = None
         self.states = [IDLE] * config.machines
+        """States of the machines, for the station's own searches (a list is searched fastest) ..."""
+        self.states_array = np.array(self.states)
+        """... and the same as an array, for whoever looks at the plant (an array is copied fastest)."""
         self.meter = Meter(config.powers, [0, 0, config.machines, 0, 0, 0], self.clock.now)
         jobs, start_ups, repairs, lives = rng.spawn(4)
         self.jobs = Draws(config.processing, jobs)
@@ -166,6 +169,7 @@ class PlantSimulation:
         ]
         for upstream, downstream in itertools.pairwise(self.stations):
             upstream.feed(downstream)
+        self._only = self.stations[0] if len(self.stations) == 1 else None  # a short cut past the loops over stations
         self._fed = -1
         self._gaps = Draws(plant.arrivals.interarrival, streams[0])
         self._profile = plant.arrivals.profile
@@ -187,23 +191,34 @@ class PlantSimulation:
 
     def decide(self, targets: Sequence[int]) -> None:
         """Take the decision that is due: machines to be on, for each station."""
-        for station, n in zip(self.stations, targets, strict=True):
-            station.keep_on(n, station.index == self._fed)
+        if self._only is not None:
+            self._only.keep_on(targets[0], self._fed == 0)
+            if self._only.parts:
+                self._only.take_parts()
+            return
+        for station in self.stations:
+            station.keep_on(targets[station.index], station.index == self._fed)
         for station in self.stations:
             station.take_parts()
 
     def energy_by_state_kj(self) -> tuple[float, ...]:
         """Energy used since clock 0 (before it: since the beginning) in each state of `config.STATES`."""
         now_s = self.clock.now
-        if len(self.stations) == 1:
-            return self.stations[0].meter.energy_kj(now_s)
+        if self._only is not None:
+            return self._only.meter.energy_kj(now_s)
         return tuple(map(sum, zip(*(station.meter.energy_kj(now_s) for station in self.stations), strict=True)))
 
-    def machines_by_state(self) -> list[int]:
+    def machines_by_state(self) -> np.ndarray:
         """Machines in each state of `config.STATES`; blocked ones count as idle."""
-        counts = [sum(column) for column in zip(*(s.meter.counts for s in self.stations), strict=True)]
-        counts[IDLE] += counts.pop()
-        return counts
+        if self._only is not None:
+            return np.array(self._only.meter.counts[:-1])  # nothing blocks a single station
+        counts = np.array([station.meter.counts for station in self.stations]).sum(axis=0)
+        counts[IDLE] += counts[BLOCKED]
+        return counts[:-1]
+
+    def power_kw(self) -> float:
+        """Power at this moment."""
+        return sum(station.meter.power_kw() for station in self.stations)
 
     def part_left(self, station: Workstation) -> None:
         """A machine of `station` has become idle and its part has gone on."""
