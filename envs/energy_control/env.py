@@ -64,8 +64,8 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
     More than n on: idle machines are switched off, highest index first; a job is never interrupted, a start-up that
     is surplus ends in standby. Fewer than n on: standby machines start up, lowest index first, at arrivals (accepted
     or discarded) only. With `assignment="index"` the machines with index below n are kept on instead.
-    A line of several stations has `MultiDiscrete`, one such number for each station; start-ups then happen only at the
-    station where a part has just arrived.
+    A line of several stations has `MultiDiscrete`, one such number for each station; start-ups then happen at every
+    station when a part arrives at the plant, and at a station that is handed a part by the one before.
 
     ## Observation Space
 
@@ -116,7 +116,7 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
     | `time_s`, `elapsed_s`                               | clock; seconds since the last decision (at reset: since 0) |
     | `parts_arrived`, `parts_made`, `parts_discarded`    | since clock 0 |
     | `energy_kj`, `energy_by_state_kj` (5,)              | since clock 0; states in the order of `machines` |
-    | `made`, `lost`, `used_kj`, `wasted_kj`              | since the last decision: parts, energy, energy not of busy machines |
+    | `made`, `lost`, `used_kj`, `wasted_kj`              | since the last decision; wasted: not by busy machines |
     | `machines_by_state` (5,)                            | machines in each state (blocked ones count as idle) |
     | `window_parts_per_min`, `window_kw`                 | throughput and mean power that the scores are made of |
     | `event`                                             | kind of the decision that is due, as in the observation |

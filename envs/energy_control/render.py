@@ -22,7 +22,7 @@ LETTERS = ".sibFX"
 """One letter for each state in text."""
 NAMES = (*(name.replace("_", "-") for name in STATES), "blocked")
 BACKGROUND, INK, FAINT = (250, 250, 248), (40, 44, 52), (222, 224, 226)
-WIDTH, HEIGHT, BAND = 480, 150, 120
+WIDTH, HEIGHT, BAND = 480, 134, 120
 
 # 3 x 5 pixels for each character, a row of 3 bits after the other from the top
 _FONT: dict[str, tuple[int, int, int, int, int]] = {
@@ -118,8 +118,8 @@ def _draw_station(image: np.ndarray, top: int, station: StationView) -> None:
     _box(image, top + 16, left, 24, right - left, FAINT)
     filled = round((right - left) * station.parts / station.buffer)
     _box(image, top + 16, left, 24, filled, INK)
-    pitch = (right - left) / len(station.states)
-    gap = 6 if pitch > 12 else 0
+    gap = 6 if len(station.states) <= 24 else 0
+    pitch = (right - left + gap) / len(station.states)
     for i, state in enumerate(station.states):
         start = left + round(i * pitch)
         _box(image, top + 52, start, 48, max(round(pitch) - gap, 1), COLOURS[state])

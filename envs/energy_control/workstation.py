@@ -11,8 +11,8 @@ What happens at one instant, in this order:
    *Repair end*: the machine draws a new life and does its job.
 3. The decision: how many machines of each station are to be on.
    Surplus: idle machines are switched off, highest index first (index assignment: those with index >= n).
-   Deficit: standby machines start up, lowest index first, but only at a station where a part has just arrived
-   (accepted or discarded).
+   Deficit: standby machines start up, lowest index first, but only when a part arrives: at every station when one
+   arrives at the plant (accepted or discarded), and at a station that is handed one by the station before.
 4. Idle machines take waiting parts, lowest index first. A machine whose life is used up fails with the part in it.
 5. Room in a buffer releases the machine that has been blocked longest; its departure is a decision of its own, at the
    same instant.
@@ -197,7 +197,7 @@ class PlantSimulation:
                 self._only.take_parts()
             return
         for station in self.stations:
-            station.keep_on(targets[station.index], station.index == self._fed)
+            station.keep_on(targets[station.index], self._fed in (0, station.index))
         for station in self.stations:
             station.take_parts()
 
