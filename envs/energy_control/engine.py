@@ -346,7 +346,8 @@ def keep_on(
     """Put `n` machines on into force: idle surplus goes off; what lacks starts up, if a part has just arrived here."""
     first, end = spec[s].first, spec[s].end
     station[i, s].keep_on = n
-    may_start = core[i].fed == s and station[i, s].count[STANDBY] > 0
+    # an arrival at the plant (station 0) lets every station start machines up, so that no line locks
+    may_start = (core[i].fed == 0 or core[i].fed == s) and station[i, s].count[STANDBY] > 0
     if spec[s].by_index:
         if station[i, s].count[IDLE] > 0:
             for k in range(first + n, end):
