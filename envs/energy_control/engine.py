@@ -400,7 +400,9 @@ def end_activity(
         else:
             core[i].made += 1
             core[i].fed = -1
-        enter(station, machine, i, s, k, IDLE, np.inf)
+        # By index, a machine that is not to be on goes off before the decision that its departure brings.
+        off = spec[s].by_index and k - spec[s].first >= station[i, s].keep_on
+        enter(station, machine, i, s, k, STANDBY if off else IDLE, np.inf)
         return True
     if state == FAILED:
         # The job that follows a repair uses up no life.

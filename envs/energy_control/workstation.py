@@ -6,7 +6,8 @@ What happens at one instant, in this order:
    in which they were set off; releases of blocked machines go first.
 2. *Arrival*: the part joins the first buffer if there is room, otherwise it is discarded. A decision is due.
    *Job end*: the machine becomes idle and its part goes on (to the next buffer, or out). A decision is due. Without
-   room in the next buffer the machine is blocked instead, and no decision is due.
+   room in the next buffer the machine is blocked instead, and no decision is due. Index assignment: a machine with
+   index >= n, n being in force, goes to standby at once instead of becoming idle.
    *Start-up end*: the machine goes to standby if it is surplus, otherwise it becomes idle and takes a waiting part.
    *Repair end*: the machine draws a new life and does its job.
 3. The decision: how many machines of each station are to be on.
@@ -144,7 +145,11 @@ class Workstation:
                 self._blocked.append(machine)
                 return
             downstream.parts += 1
-        machine.enter(IDLE)
+        if self._pooled or machine.index < self.target:
+            machine.enter(IDLE)
+        else:
+            machine.switch_off()
+            self.on -= 1
         self._simulation.part_left(self)
 
 
@@ -221,7 +226,7 @@ class PlantSimulation:
         return sum(station.meter.power_kw() for station in self.stations)
 
     def part_left(self, station: Workstation) -> None:
-        """A machine of `station` has become idle and its part has gone on."""
+        """A machine of `station` has finished and its part has gone on."""
         self.event = DEPARTURE
         if station.downstream is None:
             self.parts_made += 1
