@@ -166,7 +166,7 @@ def provenance() -> dict[str, Any]:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+            versions[package] = "source tree" if package == "daif" else "not installed"
     return {
         "schema_version": SCHEMA_VERSION,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,180 @@
+"""What `daif evaluate` does: load a run or build a rule, measure it, print a table and write JSON."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from daif.experiments.config import RunConfig, resolve
+from daif.experiments.environments import is_plant
+from daif.experiments.evaluate import (
+    REPORTED_SEED,
+    PlantEvaluator,
+    PlantProtocol,
+    Policy,
+    evaluate_episodes,
+)
+from daif.experiments.names import unknown
+from daif.experiments.protocol import Agent
+from daif.experiments.registry import AGENTS
+from daif.experiments.runs import RunFolder, provenance, write_json
+from daif.experiments.settings import SettingsError
+from daif.experiments.train import build_agent, load_agent
+
+_PLANT_FIGURES = ("production_loss_pct", "energy_saving_pct", "parts_per_min", "power_kw", "preference_score")
+_EPISODE_FIGURES = ("mean_reward", "mean_ep_length")
+
+
+@dataclass(frozen=True)
+class Request:
+    """An evaluation that was asked for; see `daif evaluate --help`."""
+
+    run: str
+    """Run folder, or the name of an agent that needs no training."""
+    checkpoint: str
+    """best (else latest), latest, or step-N."""
+    episodes: int
+    """Episodes, on environments with episodes."""
+    days: float
+    """Simulated days that count."""
+    replications: int
+    """Independent plants."""
+    response_days: float
+    """Simulated days under the policy before them."""
+    acting: tuple[str, ...]
+    """deterministic, stochastic, or both."""
+    seed: int | None
+    """First seed of the evaluation."""
+    env: str | None
+    """Environment of an agent by name."""
+    env_kwargs: Mapping[str, Any]
+    """Arguments of the environment, over those of the run."""
+    settings: Mapping[str, Any]
+    """Settings of an agent by name."""
+    output: Path | None
+    """JSON file."""
+    video: Path | None
+    """Film to write."""
+    video_frames: int
+    """Frames of the film."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "replications", "video_frames"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+def evaluate_request(request: Request, console: Console, command: str) -> dict[str, Any]:
+    """Evaluate, print the table, write the JSON; return what was written."""
+    run, config, agent, checkpoint = _load(request)
+    config = _with_env_kwargs(config, request.env_kwargs)
+    seed = REPORTED_SEED if request.seed is None else request.seed
+    figures: tuple[str, ...]
+    console.print(
+        f"{config.agent} on {config.env}" + (f", checkpoint {checkpoint}" if checkpoint else ""), markup=False
+    )
+    if is_plant(config.env):
+        protocol = PlantProtocol(request.replications, request.days, request.response_days, seed)
+        evaluator = PlantEvaluator(config.full_env_kwargs, protocol, env_id=config.env)
+        policies = {acting: Policy(agent, acting == "deterministic") for acting in request.acting}
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("simulating", total=1.0)
+            scores = evaluator.evaluate(policies, lambda share: bar.update(task, completed=share))
+        results = {acting: one.summary() for acting, one in scores.items()}
+        figures = _PLANT_FIGURES
+        settings = {
+            "replications": protocol.replications,
+            "days": protocol.days,
+            "response_days": protocol.response_days,
+        }
+    else:
+        results = {
+            acting: evaluate_episodes(
+                config.env, config.full_env_kwargs, agent,
+                episodes=request.episodes, seed=seed, deterministic=acting == "deterministic",
+            ).summary()
+            for acting in request.acting
+        }  # fmt: skip
+        figures = _EPISODE_FIGURES
+        settings = {"episodes": request.episodes}
+    content = {
+        **provenance(),
+        "command": command,
+        "env": config.env,
+        "env_kwargs": dict(config.env_kwargs),
+        "agent": config.agent,
+        "settings": dict(request.settings),
+        "checkpoint": checkpoint,
+        "training_seed": config.seed if config.entry.learns else None,
+        "decisions": int(getattr(agent, "decisions", 0)),
+        "evaluation_seed": seed,
+        "protocol": settings,
+        "results": results,
+    }
+    output = request.output or (run.evaluation_file if run is not None else None)
+    if output is not None:
+        write_json(output, content)
+    _print(console, results, figures)
+    if output is not None:
+        console.print(f"Wrote {output}", soft_wrap=True, markup=False)
+    if request.video is not None:
+        from daif.experiments.video import write_film
+
+        write_film(config.env, config.full_env_kwargs, agent, request.video, frames=request.video_frames, seed=seed)
+        console.print(f"Wrote {request.video}", soft_wrap=True, markup=False)
+    return content
+
+
+def _load(request: Request) -> tuple[RunFolder | None, RunConfig, Agent, str | None]:
+    path = Path(request.run)
+    if path.is_dir():
+        if request.env is not None or request.settings:
+            raise SettingsError(
+                "A run keeps its environment and settings; --env, --set and --weight are for agents by name."
+            )
+        run = RunFolder.open(path)
+        name = request.checkpoint
+        if name == "best" and not run.checkpoint("best").is_file():
+            name = "latest"
+        if not run.checkpoint(name).is_file():
+            known = run.checkpoint_names()
+            raise SettingsError(unknown("checkpoint", name, known) if known else f"{path} has no checkpoints yet.")
+        config, agent = load_agent(run, name)
+        return run, config, agent, name
+    if request.run not in AGENTS:
+        raise SettingsError(unknown("run folder or agent", request.run, AGENTS))
+    if AGENTS[request.run].learns:
+        raise SettingsError(f"Agent {request.run!r} has to be trained first: daif train --agent {request.run}.")
+    config = resolve(
+        env=request.env, agent=request.run, preset="none", env_kwargs=request.env_kwargs, settings=request.settings
+    )
+    return None, config, build_agent(config), None
+
+
+def _with_env_kwargs(config: RunConfig, env_kwargs: Mapping[str, Any]) -> RunConfig:
+    return dataclasses.replace(config, env_kwargs={**config.env_kwargs, **env_kwargs})
+
+
+def _print(console: Console, results: Mapping[str, Mapping[str, Any]], figures: tuple[str, ...]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("mean and 95 % interval")
+    for acting in results:
+        table.add_column(acting, justify="right")
+    for figure in figures:
+        table.add_row(figure, *(interval_text(one[figure]) for one in results.values()))
+    console.print(table, highlight=False)
+
+
+def interval_text(interval: Mapping[str, float | None], digits: int = 2) -> str:
+    """Return a mean with half its interval, such as "1.72 ± 0.05"."""
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ± {(high - low) / 2:.{digits}f}"
