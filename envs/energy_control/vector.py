@@ -233,7 +233,7 @@ class CompiledPlants:
 
     def _grow(self) -> None:
         """Double the ring's room."""
-        old, core = self._state["ring"], self._state["core"]
+        old, core = self._state["ring"], self._state["core"]  # type: np.ndarray, Any
         room = old.shape[1]
         ring = np.zeros((self.plants, 2 * room, 3))
         for i, (head, tail) in enumerate(zip(core["head"], core["tail"], strict=True)):
