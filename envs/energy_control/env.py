@@ -63,7 +63,8 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
 
     More than n on: idle machines are switched off, highest index first; a job is never interrupted, a start-up that
     is surplus ends in standby. Fewer than n on: standby machines start up, lowest index first, at arrivals (accepted
-    or discarded) only. With `assignment="index"` the machines with index below n are kept on instead.
+    or discarded) only. With `assignment="index"` the machines with index below n are kept on; the others go off when
+    idle, and at the end of their start-up or of their job.
     A line of several stations has `MultiDiscrete`, one such number for each station; start-ups then happen at every
     station when a part arrives at the plant, and at a station that is handed a part by the one before.
 
