@@ -225,9 +225,10 @@ class SB3Learner:
                 actions = torch.where(explores, drawn, actions)
             return actions.numpy() + getattr(self.action_space, "start", 0)
         if isinstance(model, SAC):
-            mean, log_std, _ = model.actor.get_action_dist_params(flat)
+            mean, log_std, latent = model.actor.get_action_dist_params(flat)
+            normal = model.actor.action_dist.proba_distribution(mean, log_std, **latent).distribution
             noise = torch.randn(mean.shape, generator=self.generator).to(mean)
-            squashed = torch.tanh(mean if deterministic else mean + log_std.exp() * noise)
+            squashed = torch.tanh(mean if deterministic else normal.mean + normal.stddev * noise)
             return model.policy.unscale_action(squashed.cpu().numpy())
         policy: Any = model.policy
         features = policy.extract_features(flat, policy.pi_features_extractor)

@@ -22,11 +22,11 @@ class PeriodicEvaluation:
     """Epochs from one to the next, 0 for none; by default about twenty in a run."""
     episodes: int = 10
     """Episodes, on environments with episodes."""
-    replications: int = 32
+    replications: int = 64
     """Independent plants, on the workstation."""
-    days: float = 1.0
+    days: float = 0.5
     """Simulated days of each plant that count, on the workstation."""
-    response_days: float = 0.25
+    response_days: float = 0.35
     """Simulated days under the policy before them."""
     deterministic: bool = True
     """Act greedily, not as sampled."""

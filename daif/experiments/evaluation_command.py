@@ -102,20 +102,10 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
         }  # fmt: skip
         figures = _EPISODE_FIGURES
         settings = {"episodes": request.episodes}
-    content = {
-        **provenance(),
-        "command": command,
-        "env": config.env,
-        "env_kwargs": dict(config.env_kwargs),
-        "agent": config.agent,
-        "settings": dict(request.settings),
-        "checkpoint": checkpoint,
-        "training_seed": config.seed if config.entry.learns else None,
-        "decisions": int(getattr(agent, "decisions", 0)),
-        "evaluation_seed": seed,
-        "protocol": settings,
-        "results": results,
-    }
+    content = record(
+        config, command=command, checkpoint=checkpoint, settings=request.settings, seed=seed, protocol=settings,
+        decisions=int(getattr(agent, "decisions", 0)), results=results,
+    )  # fmt: skip
     output = request.output or (run.evaluation_file if run is not None else None)
     if output is not None:
         write_json(output, content)
@@ -128,6 +118,34 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
         write_film(config.env, config.full_env_kwargs, agent, request.video, frames=request.video_frames, seed=seed)
         console.print(f"Wrote {request.video}", soft_wrap=True, markup=False)
     return content
+
+
+def record(
+    config: RunConfig,
+    *,
+    command: str,
+    checkpoint: str | None,
+    settings: Mapping[str, Any],
+    seed: int,
+    protocol: Mapping[str, float],
+    decisions: int,
+    results: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what evaluation.json holds: the results and what they were made with."""
+    return {
+        **provenance(),
+        "command": command,
+        "env": config.env,
+        "env_kwargs": dict(config.env_kwargs),
+        "agent": config.agent,
+        "settings": dict(settings),
+        "checkpoint": checkpoint,
+        "training_seed": config.seed if config.entry.learns else None,
+        "decisions": decisions,
+        "evaluation_seed": seed,
+        "protocol": dict(protocol),
+        "results": dict(results),
+    }
 
 
 def _load(request: Request) -> tuple[RunFolder | None, RunConfig, Agent, str | None]:

@@ -1,0 +1,229 @@
+"""Figures of runs, drawn without a display and without matplotlib's global state."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from daif.experiments.names import unknown
+from daif.experiments.optimum import reference_front, reference_rows
+from daif.experiments.results import Evaluated, find_runs, group, half_width, middle, read_evaluations
+from daif.experiments.runs import RunFolder, metric_columns, read_metrics
+from daif.experiments.settings import SettingsError
+from daif.experiments.statistics import bootstrap_iqm, student_interval
+
+FORMATS = (".png", ".svg", ".pdf")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#555555")
+_GREY = "#999999"
+_PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Preference score", ("plant/preference_score",)),
+    ("Production loss, %", ("plant/production_loss_pct",)),
+    ("Energy saving, %", ("plant/energy_saving_pct",)),
+    ("Energy per part, kJ", ("plant/kj_per_part",)),
+    ("Expected free energy, nats", ("efe/total",)),
+    ("Error of the predicted preference (MAE)", ("model/preference_mae", "model/outcome_error", "model/loss")),
+)
+_AUTHORS_COLUMNS = {
+    "plant/preference_score": "preference_score",
+    "plant/production_loss_pct": "production_loss_pct",
+    "plant/energy_saving_pct": "energy_saving_pct",
+}
+
+
+def plot(kind: str, runs: Sequence[Path], output: Path, *, metric: str | None = None, reference: bool = True) -> None:
+    """Draw a figure of runs into a file.
+
+    Args:
+        kind: tradeoff, training, learning or horizon.
+        runs: run folders, or folders of them; for the trade-off also evaluation files.
+        output: the file; PNG, SVG or PDF by its name.
+        metric: column of metrics.csv, for learning and horizon.
+        reference: draw the published points and the exact optimum too.
+    """
+    if output.suffix.lower() not in FORMATS:
+        raise SettingsError(f"The figure {output} must end in {', '.join(FORMATS)}.")
+    drawers: dict[str, Callable[[], Figure]] = {
+        "tradeoff": lambda: tradeoff_figure(read_evaluations(runs), reference=reference),
+        "training": lambda: training_figure(find_runs(runs), reference=reference),
+        "learning": lambda: learning_figure(find_runs(runs), metric),
+        "horizon": lambda: horizon_figure(find_runs(runs), metric),
+    }
+    if kind not in drawers:
+        raise SettingsError(unknown("figure", kind, drawers))
+    save(drawers[kind](), output)
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Write a figure; the format follows from the file's name."""
+    FigureCanvasAgg(figure)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=160, bbox_inches="tight")
+
+
+def tradeoff_figure(evaluations: Sequence[Evaluated], *, reference: bool = True) -> Figure:
+    """Draw production loss against energy saving, with 95 % intervals on both axes.
+
+    A label's points of several training seeds are drawn one by one, with the interval over the replications of each.
+    """
+    plants = [evaluated for evaluated in evaluations if evaluated.is_plant]
+    if not plants and not reference:
+        raise SettingsError("There are no evaluations of the workstation to draw; run daif evaluate first.")
+    figure = Figure(figsize=(8.0, 5.6))
+    axes = figure.add_subplot()
+    if reference:
+        _draw_reference(axes)
+    for (label, members), colour in zip(group(plants).items(), _cycle(_COLOURS), strict=False):
+        for number, evaluated in enumerate(members):
+            acting = "deterministic" if "deterministic" in evaluated.results else next(iter(evaluated.results))
+            loss, saving = (evaluated.results[acting][k] for k in ("production_loss_pct", "energy_saving_pct"))
+            learned = evaluated.content.get("training_seed") is not None
+            axes.errorbar(
+                middle(loss), middle(saving), xerr=half_width(loss), yerr=half_width(saving), color=colour,
+                marker="o" if learned else "s", markersize=7 if learned else 5, capsize=2, linestyle="none",
+                label=label if number == 0 else None, zorder=4 if learned else 3,
+            )  # fmt: skip
+    axes.set_xlabel("production loss against all machines on, %")
+    axes.set_ylabel("energy saving against all machines on, %")
+    axes.set_xlim(left=-0.15, right=max(5.5, min(_largest_loss(plants) * 1.05, 15.0)))
+    axes.set_ylim(bottom=-0.5)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def training_figure(runs: Sequence[Path], *, reference: bool = True) -> Figure:
+    """Draw the six panels of a training, a line per run, beside the authors' code's curve where there is one."""
+    figure = Figure(figsize=(11.0, 6.4), layout="constrained")
+    panels = figure.subplots(2, 3)
+    authors = reference_rows("authors_code_learning_curve.csv") if reference else []
+    shows_plants = any("plant/preference_score" in _columns(run) for run in runs)
+    for axes, (title, names) in zip(panels.flat, _PANELS, strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("training decisions", fontsize=8)
+        axes.grid(alpha=0.3)
+        column = _AUTHORS_COLUMNS.get(names[0])
+        if authors and column and shows_plants:
+            decisions = [float(row["training_decisions"]) for row in authors]
+            axes.plot(decisions, [float(row[column]) for row in authors], color=_GREY, label="authors' code")
+        for run, colour in zip(runs, _cycle(_COLOURS), strict=False):
+            name = next((name for name in names if name in _columns(run)), None)
+            if name is not None:
+                steps, values = _series(run, name)
+                axes.plot(steps, values, color=colour, label=_run_label(run))
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
+    return figure
+
+
+def learning_figure(runs: Sequence[Path], metric: str | None = None) -> Figure:
+    """Draw the interquartile mean over seeds against training decisions, with its 95 % interval, a line per agent."""
+    name = metric or _common_metric(runs)
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    for (label, members), colour in zip(_by_agent(runs).items(), _cycle(_COLOURS), strict=False):
+        curves = [_series(run, name) for run in members if name in _columns(run)]
+        if not curves:
+            continue
+        steps = np.unique(np.concatenate([curve[0] for curve in curves]))
+        first, last = max(curve[0][0] for curve in curves), min(curve[0][-1] for curve in curves)
+        steps = steps[(steps >= first) & (steps <= last)]
+        values = np.stack([np.interp(steps, *curve) for curve in curves])
+        rng = np.random.default_rng(0)
+        intervals = [bootstrap_iqm(values[:, i], rng=rng, resamples=1000) for i in range(steps.size)]
+        axes.plot(steps, [i.value for i in intervals], color=colour, label=f"{label} ({len(curves)} seeds)")
+        axes.fill_between(steps, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.2)
+    axes.set_xlabel("training decisions")
+    axes.set_ylabel(f"{name} (interquartile mean, 95 % interval)")
+    axes.grid(alpha=0.3)
+    if not axes.get_legend_handles_labels()[0]:
+        raise SettingsError(f"None of the runs has values of {name!r} in its metrics.csv.")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def horizon_figure(runs: Sequence[Path], metric: str | None = None) -> Figure:
+    """Draw the last value of a metric against the horizon H, with Student intervals over the seeds of each H."""
+    name = metric or _common_metric(runs)
+    by_horizon: dict[int, list[float]] = {}
+    for run in runs:
+        settings = RunFolder.open(run).read_config().get("settings", {})
+        if isinstance(settings, Mapping) and "horizon" in settings and name in _columns(run):
+            by_horizon.setdefault(int(settings["horizon"]), []).append(float(_series(run, name)[1][-1]))
+    if not by_horizon:
+        raise SettingsError(f"None of the runs has both a horizon and values of {name!r}.")
+    horizons = sorted(by_horizon)
+    intervals = [student_interval(np.asarray(by_horizon[h])) for h in horizons]
+    half = [i.half_width if math.isfinite(i.half_width) else 0.0 for i in intervals]
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.errorbar(horizons, [i.value for i in intervals], yerr=half, marker="o", capsize=3, color=_COLOURS[0])
+    axes.set_xscale("log")
+    axes.set_xlabel("horizon H, decisions")
+    axes.set_ylabel(f"{name} (mean, 95 % interval)")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _draw_reference(axes: Axes) -> None:
+    front = reference_front()
+    axes.plot(front[:, 0], front[:, 1], color="black", linewidth=1.4, label="exact optimum", zorder=2)
+    rows = reference_rows("paper_table.csv")
+    for agent, marker in (("DAIF", "*"), ("DQN", "^")):
+        points = [row for row in rows if row["agent"] == agent]
+        axes.errorbar(
+            [float(row["production_loss_pct"]) for row in points],
+            [float(row["energy_saving_pct"]) for row in points],
+            xerr=[float(row["production_loss_pm"]) for row in points],
+            yerr=[float(row["energy_saving_pm"]) for row in points],
+            color=_GREY, marker=marker, markersize=11 if marker == "*" else 6, capsize=2, linestyle="none",
+            label=f"{agent}, published", zorder=2,
+        )  # fmt: skip
+
+
+def _cycle(colours: Sequence[str]) -> Any:
+    while True:
+        yield from colours
+
+
+def _largest_loss(evaluations: Sequence[Evaluated]) -> float:
+    losses = [middle(result["production_loss_pct"]) for one in evaluations for result in one.results.values()]
+    return max(losses, default=0.0)
+
+
+def _columns(run: Path) -> list[str]:
+    file = RunFolder.open(run).metrics_file
+    rows = read_metrics(file) if file.is_file() else []
+    return [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
+
+
+def _series(run: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    columns = metric_columns(RunFolder.open(run).metrics_file, ("time/total_timesteps", name))
+    steps, values = np.asarray(columns["time/total_timesteps"]), np.asarray(columns[name])
+    kept = np.isfinite(values)
+    return steps[kept], values[kept]
+
+
+def _by_agent(runs: Sequence[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        config = RunFolder.open(run).read_config()
+        preset = f" {config['preset']}" if config.get("preset") else ""
+        groups.setdefault(f"{config.get('agent')}{preset}", []).append(run)
+    return groups
+
+
+def _run_label(run: Path) -> str:
+    config = RunFolder.open(run).read_config()
+    return f"{config.get('agent')}, seed {config.get('seed')}"
+
+
+def _common_metric(runs: Sequence[Path]) -> str:
+    for name in ("eval/mean_reward", "eval/objective_kw", "rollout/ep_rew_mean", "rollout/reward_mean"):
+        if any(name in _columns(run) for run in runs):
+            return name
+    raise SettingsError("The runs have no common metric to draw; name one with --metric.")
