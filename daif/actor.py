@@ -92,6 +92,13 @@ class Actor(nn.Module):
         """Return Q_φa(a | o)."""
         return self.distribution(self.hidden_and_outputs(observation)[1])
 
+    def draw(self, observation: Tensor) -> Tensor:
+        """Draw a ~ Q_φa(a | o) without gradients: indices (batch,), or values in (-1, 1) (batch, A)."""
+        outputs = self.hidden_and_outputs(observation)[1]
+        if not self.discrete:
+            return self.distribution(outputs).sample()
+        return (outputs - torch.empty_like(outputs).exponential_().log_()).argmax(-1)  # Gumbel's trick: fast
+
     def random_actions(self, batch: int, generator: np.random.Generator) -> Tensor:
         """Draw uniform actions: indices (batch,), or values in (-1, 1) (batch, A)."""
         if self.discrete:

@@ -156,11 +156,11 @@ class DAIFAgent:
         """Choose actions for batched observations as a vector environment gives them; drawn from Q_φa, or its mode."""
         flat = torch.from_numpy(self.codec.flatten(observations)).to(self.device)
         relative = self.run_time_weights.to(self.device).expand(len(flat), -1)
-        policy = self.actor(self.features(flat, relative))
+        features = self.features(flat, relative)
         if deterministic:
-            return self.actor.to_environment(policy.mode)
+            return self.actor.to_environment(self.actor(features).mode)
         with self.random.active():
-            return self.actor.to_environment(policy.sample())
+            return self.actor.to_environment(self.actor.draw(features))
 
     def prefer(self, weights: dict[str, float]) -> None:
         """Change the preference's weights for `act`, at once; ValueError for a weight that was not trained for."""

@@ -47,6 +47,7 @@ class EnsembleMLP(nn.Module):
         sizes = [inputs, *hidden, outputs]
         self.members = members
         self.layers = nn.ModuleList(EnsembleLinear(members, a, b) for a, b in pairwise(sizes))
+        nn.init.zeros_(self.layers[-1].weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Evaluate every member on the same batch."""

@@ -55,7 +55,7 @@ class Interaction:
             features = agent.features(torch.from_numpy(flat).to(agent.device), relative)
             if tau + agent.config.shortest_jump <= t:
                 codes.append(agent.encoding(agent.actor, features).cpu().numpy())
-            action = self._explore(agent, agent.actor(features).sample())
+            action = self._explore(agent, agent.actor.draw(features))
             actions[tau] = action.reshape(n, -1).cpu().numpy()
             self.observations, rewards, terminated[tau], truncated[tau], info = self.envs.step(
                 agent.actor.to_environment(action)

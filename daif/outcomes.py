@@ -122,7 +122,7 @@ class OutcomeScale(nn.Module):
     @torch.no_grad()
     def update(self, outcomes: Tensor, horizon: Tensor) -> None:
         """Take in sums (B, C) over horizons (B,)."""
-        ones = torch.ones_like(outcomes[:, :1])
+        ones = outcomes.new_ones(len(outcomes), 1)
         seen = torch.zeros_like(self.count).index_add_(0, horizon, ones)
         self.count += seen
         rate = 1.0 / self.count.clamp_min(1.0)

@@ -206,6 +206,8 @@ class ObservationCodec(nn.Module):
         self.space = space
         self.parts = parts_of(space)
         self.size = self.parts[-1].start + self.parts[-1].size
+        self.kinds = {part.kind for part in self.parts}
+        self.rescales = bool(self.kinds & {"gaussian", "image"})
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("second_moment", torch.ones(self.size))
         self.register_buffer("count", torch.zeros(()))
@@ -233,7 +235,7 @@ class ObservationCodec(nn.Module):
     @torch.no_grad()
     def update(self, flat: Tensor) -> None:
         """Move the running moments by a batch of flattened observations (batch, O)."""
-        if not bool(self.free.any()):
+        if "gaussian" not in self.kinds:
             return
         self.count += len(flat)
         rate = len(flat) / self.count
@@ -242,6 +244,8 @@ class ObservationCodec(nn.Module):
 
     def normalise(self, flat: Tensor) -> Tensor:
         """Standardise the Gaussian parts of (..., O) by the running moments, scale images to [0, 1]."""
+        if not self.rescales:
+            return flat
         scale = (self.second_moment - self.mean.square()).clamp_min(1e-6).sqrt()
         return ((flat * self.unit) - self.mean) / scale
 

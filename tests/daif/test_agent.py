@@ -1,0 +1,149 @@
+"""The agent as a whole: determinism, resumption, spaces, planning, the critic against exact values."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from daif.agent import DAIFAgent
+from daif.config import DAIFConfig
+
+ALGORITHM_1 = {"epochs": 4, "iterations": 2, "horizon": 10, "memory": 4, "model_batch": 4, "policy_batch": 4}
+CRITIC = {
+    "epochs": 4, "iterations": 4, "horizon": 1, "segment": 8, "num_envs": 2, "critic": "discounted", "discount": 0.9,
+    "action_conditioned": True, "policy_encoding": "none", "memory": 50, "policy_batch": 16, "exploration": 0.2,
+    "max_hold": 3, "entropy_weight": 0.05,
+}  # fmt: skip
+CONDITIONED = {
+    "epochs": 4, "iterations": 2, "horizon": 6, "segment": 12, "num_envs": 2, "horizon_conditioned": True,
+    "action_conditioned": True, "policy_encoding": "probes", "memory": 8,
+}  # fmt: skip
+
+
+def make(env_id: str) -> Any:
+    def make_envs(num_envs: int, seed: int) -> VectorEnv:
+        kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", vector_kwargs=kwargs)
+
+    return make_envs
+
+
+def agent_for(env_id: str, settings: dict, seed: int = 0) -> DAIFAgent:
+    env = gym.make(env_id)
+    return DAIFAgent(env.observation_space, env.action_space, DAIFConfig(**settings), seed=seed)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+@pytest.mark.parametrize("settings", [ALGORITHM_1, CRITIC, CONDITIONED], ids=["algorithm-1", "critic", "conditioned"])
+def test_trains_on_discrete_and_box_spaces_with_finite_metrics_and_resumes_bit_for_bit(env_id: str, settings: dict) -> None:
+    straight, interrupted = agent_for(env_id, settings), agent_for(env_id, settings)
+    global_state = torch.get_rng_state()
+    first = [straight.learn_epoch(make(env_id), epoch) for epoch in range(3)]
+    assert torch.equal(global_state, torch.get_rng_state()), "the global generator stays as it was"
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in first)
+    for epoch in range(2):
+        interrupted.learn_epoch(make(env_id), epoch)
+    resumed = agent_for(env_id, settings, seed=0)
+    resumed.load_state(*interrupted.state())
+    assert resumed.learn_epoch(make(env_id), 2) == first[2]
+    assert resumed.decisions == straight.decisions
+
+
+def test_the_seed_decides() -> None:
+    metrics = [agent_for("CartPole-v1", ALGORITHM_1, seed).learn_epoch(make("CartPole-v1"), 0) for seed in (0, 0, 1)]
+    assert metrics[0] == metrics[1]
+    assert metrics[0] != metrics[2]
+
+
+def test_planning_changes_a_copy_and_never_the_agent() -> None:
+    agent = agent_for("CartPole-v1", ALGORITHM_1 | {"actor_learning_rate": 1e-2})
+    agent.learn_epoch(make("CartPole-v1"), 0)
+    before = [p.detach().clone() for p in agent.actor.parameters()]
+    planner = agent.planner()
+    observations = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    for _ in range(21):
+        assert planner.act(observations).shape == (4,)
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.actor.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, planner.agent.actor.parameters(), strict=True))
+
+
+def test_actions_lie_in_the_action_space() -> None:
+    for space in (spaces.Discrete(3, start=2), spaces.Box(np.float32([-3, 0]), np.float32([1, 5]))):
+        agent = DAIFAgent(spaces.Box(-np.inf, np.inf, (2,)), space, DAIFConfig(**ALGORITHM_1), seed=0)
+        for deterministic in (False, True):
+            for action in agent.act(np.random.default_rng(0).normal(size=(50, 2)), deterministic=deterministic):
+                assert space.contains(action)
+
+
+class TwoRooms(gym.Env):
+    """Observation: the room. Action 1 goes to (or stays in) room 1. Cost: 1 in room 0, and 2 for action 1 in room 0."""
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.room = int(self.np_random.integers(2))
+        return self.room, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        rent, move = float(self.room == 0), float(self.room == 0 and action == 1)
+        self.room = int(action == 1)
+        return self.room, -rent - 2.0 * move, False, False, {"rent": rent, "move": move}
+
+
+def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards() -> None:
+    settings = CRITIC | {
+        "preference": "outcomes:rent=1,move=0.2..20", "state_weight": 0.0, "parameter_weight": 0.0, "model_steps": 0,
+        "iterations": 100, "policy_steps": 5, "policy_batch": 64, "exploration": 0.5, "actor_learning_rate": 3e-3,
+        "critic_learning_rate": 3e-3, "target_rate": 0.05, "entropy_weight": 0.01, "pessimistic": False, "memory": 500,
+    }  # fmt: skip
+    agent = DAIFAgent(TwoRooms.observation_space, TwoRooms.action_space, DAIFConfig(**settings), seed=0)
+
+    def make_envs(num_envs: int, seed: int) -> VectorEnv:
+        return SyncVectorEnv([TwoRooms] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    for epoch in range(4):
+        agent.learn_epoch(make_envs, epoch)
+    rooms = np.array([0, 1])
+    # γ = 0.9: staying in room 0 costs 1 / (1 - γ) = 10 rents, leaving it 1 rent and 1 move
+    for move, best in ((0.2, [1, 1]), (1.0, [1, 1]), (20.0, [0, 1])):
+        agent.prefer({"move": move})
+        assert agent.act(rooms, deterministic=True).tolist() == best
+    assert agent.critic is not None
+    relative = agent.weights.relative({"move": 20.0}).expand(2, -1)
+    with torch.no_grad():
+        values = agent.critic(agent.features(torch.eye(2), relative)).mean(0)
+    scale = torch.tensor([1.0, agent.weights.outcomes[1].reference])
+    y = values[..., :2] / scale
+    assert float(y[0, 0, 0]) == pytest.approx(10.0, rel=0.08), "rents to come when room 0 is kept"
+    assert float(y[0, 1, 0]) == pytest.approx(1.0, abs=0.5)
+    assert float(y[0, 1, 1]) == pytest.approx(1.0, abs=0.2), "moves to come when room 0 is left"
+    with pytest.raises(ValueError, match="outside"):
+        agent.prefer({"move": 100.0})
+    with pytest.raises(ValueError, match="no outcome 'mvoe'"):
+        agent.prefer({"mvoe": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"horizon": -3}, "horizon is -3"),
+        ({"policy_encoding": "probe"}, "unknown policy_encoding 'probe'"),
+        ({"critic": "discounted"}, "must be below 1"),
+        ({"segment": 3, "horizon": 5}, "at least the horizon"),
+        ({"preference": "observation:x[0]"}, "names no observation part"),
+        ({"preference": "outcomes:lost=a"}, "not of the form"),
+        ({"preference": "goal=1,2"}, "flattened observation has 4"),
+        ({"preference": "happiness"}, "unknown preference"),
+        ({"preference": "no_such_module:f"}, "no function"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_sentence(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        agent_for("CartPole-v1", ALGORITHM_1 | settings)
+    assert "\n" not in str(error.value)

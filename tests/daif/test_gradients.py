@@ -1,0 +1,152 @@
+"""The gradient of G: against finite differences, term by term, and who is moved by which step."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from daif.agent import DAIFAgent
+from daif.algorithm import improve_policy, learn_model, policy_loss
+from daif.config import DAIFConfig
+from daif.expected_free_energy import expected_free_energy
+from daif.memory import Segment
+
+SPACES = {
+    "categorical": spaces.MultiDiscrete([3, 3]),
+    "bernoulli": spaces.MultiBinary(3),
+    "unit": spaces.Box(0.0, 1.0, (3,)),
+    "gaussian": spaces.Box(-np.inf, np.inf, (3,)),
+    "image": spaces.Box(0, 255, (4, 4, 3), np.uint8),
+    "product": spaces.Dict({"buffer": spaces.Discrete(3), "scores": spaces.Box(0.0, 1.0, (2,))}),
+}
+ACTIONS = {"discrete": spaces.Discrete(3), "continuous": spaces.Box(-1.0, 1.0, (2,))}
+TINY = {
+    "horizon": 2, "memory": 4, "latent_dim": 3, "hidden": (6,), "actor_hidden": (5, 4), "samples": 3,
+    "inner_samples": 2, "probes": 3, "num_envs": 2, "model_batch": 8, "policy_batch": 8, "dropout": 0.2,
+}  # fmt: skip
+
+
+def _agent(space: str = "product", action: str = "discrete", **settings: object) -> DAIFAgent:
+    config = DAIFConfig(**(TINY | settings))
+    agent = DAIFAgent(SPACES[space], ACTIONS[action], config, seed=0)
+    for module in (agent.actor, agent.model, agent.encoding, agent.scale):
+        module.double()
+    agent.codec.double()
+    agent.columns = agent.columns.double()
+    return agent
+
+
+def _observations(agent: DAIFAgent, batch: int = 4) -> torch.Tensor:
+    agent.observation_space.seed(1)
+    rows = [spaces.flatten(agent.observation_space, agent.observation_space.sample()) for _ in range(batch)]
+    return torch.from_numpy(np.stack(rows)).double()
+
+
+def _loss(agent: DAIFAgent, observations: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(3)  # common random numbers on both sides of a difference
+    return policy_loss(agent, observations, torch.ones(len(observations), len(agent.weights.names)))[0]
+
+
+def _compare_with_finite_differences(agent: DAIFAgent, observations: torch.Tensor) -> None:
+    parameters = list(agent.actor.parameters())
+    gradients = torch.autograd.grad(_loss(agent, observations), parameters)
+    rng = np.random.default_rng(0)
+    compared, step = 0, 1e-6
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        for index in rng.integers(parameter.numel(), size=3):
+            flat = parameter.data.view(-1)
+            value = float(flat[index])
+            flat[index] = value + step
+            above = _loss(agent, observations).item()
+            flat[index] = value - step
+            below = _loss(agent, observations).item()
+            flat[index] = value
+            assert float(gradient.view(-1)[index]) == pytest.approx((above - below) / (2 * step), rel=1e-4, abs=1e-8)
+            compared += 1
+    assert compared
+    assert max(float(g.abs().max()) for g in gradients) > 0
+
+
+@pytest.mark.parametrize("encoding", ["activations", "probes", "parameters"])
+@pytest.mark.parametrize("space", ["unit", "gaussian", "image"])
+def test_gradient_of_g_agrees_with_finite_differences(space: str, encoding: str) -> None:
+    # heads whose draws are differentiable; one-hot draws are straight through and compared without G2 below
+    agent = _agent(space, policy_encoding=encoding)
+    _compare_with_finite_differences(agent, _observations(agent))
+
+
+@pytest.mark.parametrize("encoding", ["activations", "probes", "parameters"])
+@pytest.mark.parametrize("space", ["categorical", "bernoulli", "product"])
+def test_gradient_of_g_with_discrete_heads_agrees_with_finite_differences(space: str, encoding: str) -> None:
+    agent = _agent(space, policy_encoding=encoding, state_weight=0.0)
+    _compare_with_finite_differences(agent, _observations(agent))
+
+
+@pytest.mark.parametrize("action", ["discrete", "continuous"])
+def test_gradient_through_the_first_action_agrees_with_finite_differences(action: str) -> None:
+    agent = _agent("gaussian", action, action_conditioned=True, horizon_conditioned=True, policy_encoding="probes")
+    _compare_with_finite_differences(agent, _observations(agent))
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("term", ["preference", "state", "parameter"])
+def test_each_term_alone_moves_the_actor(space: str, term: str) -> None:
+    weights = {f"{name}_weight": float(name == term) for name in ("preference", "state", "parameter")}
+    agent = _agent(space, **weights)
+    gradients = torch.autograd.grad(_loss(agent, _observations(agent)), list(agent.actor.parameters()))
+    assert max(float(g.abs().max()) for g in gradients) > 0
+
+
+def _fill(agent: DAIFAgent) -> None:
+    t, n = agent.config.horizon, agent.config.num_envs
+    observations = _observations(agent, (t + 1) * n).reshape(t + 1, n, -1).float().numpy()
+    codes = agent.encoding(agent.actor, torch.from_numpy(observations[0]).double()).detach().numpy()[None]
+    actions = np.zeros((t, n, 1), np.float32)
+    outcomes = np.random.default_rng(0).normal(size=(t, n, len(agent.weights.names))).astype(np.float32)
+    flags = np.zeros((t, n), bool)
+    agent.memory.add(Segment(observations, actions, outcomes, flags, flags, codes))
+
+
+def _copies(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def _changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_the_policy_step_moves_the_actor_alone_and_the_model_step_the_model_alone() -> None:
+    agent = _agent("gaussian")
+    _fill(agent)
+    actor, model = _copies(agent.actor), _copies(agent.model)
+    improve_policy(agent, agent.observations(4).double())
+    assert _changed(actor, agent.actor)
+    assert not _changed(model, agent.model)
+    actor = _copies(agent.actor)
+    rows = agent.rows(8, agent.config.horizon)
+    learn_model(agent, type(rows)(*(v.double() if v.is_floating_point() else v for v in vars(rows).values())))
+    assert _changed(model, agent.model)
+    assert not _changed(actor, agent.actor)
+
+
+@pytest.mark.parametrize("estimator", ["sample", "analytic"])
+def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
+    agent = _agent("gaussian", parameter_weight=0.0, samples=400, estimator=estimator)
+    o = _observations(agent, 2)
+    code = agent.encoding(agent.actor, o)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        batched = torch.stack([expected_free_energy(agent.model, agent.preference, o, code, agent.config.efe).total for _ in range(30)])
+        looped = []
+        for _ in range(30):  # Algorithm 1 as it is written: one state, then S1 draws one after another
+            s = agent.model.encode(o).rsample()
+            p = agent.model.transition(s, code)
+            terms = []
+            for _ in range(40):
+                prediction = agent.model.decode(p.mean if estimator == "analytic" else p.rsample())
+                q = agent.model.encode(prediction.observation.rsample())
+                terms.append(agent.preference(prediction) + (q.entropy() - p.entropy()) / agent.config.latent_dim)
+            looped.append(torch.stack(terms).mean(0))
+    difference = batched.mean(0) - torch.stack(looped).mean(0)
+    error = (batched.var(0) / 30 + torch.stack(looped).var(0) / 30).sqrt()
+    assert (difference.abs() < 4 * error + 1e-3).all()
