@@ -48,7 +48,8 @@ class BinaryConditional:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Return x log σ(a) + (1 − x) log σ(−a)."""
-        return -F.binary_cross_entropy_with_logits(*torch.broadcast_tensors(parameters[..., 0], x), reduction="none")
+        logits, x = torch.broadcast_tensors(parameters[..., 0], x)
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
     def sample(self, parameters: Tensor) -> Tensor:
         """Return 0 or 1."""
