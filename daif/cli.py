@@ -394,15 +394,27 @@ def _world_models(command: WorldModels) -> int:
 
 
 def _optimum(command: Optimum) -> int:
-    from daif.experiments.optimum import optimum_rows, write_front
+    from daif.experiments.optimum import optimum_rows
     from daif.experiments.settings import apply_assignments
+    from envs.energy_control.optimal import write_front
 
     rows = optimum_rows(apply_assignments({}, command.env_kwargs), command.weights)
     _print_table(
-        ("weight kJ/part", "parts/min", "kW", "loss %", "saving %"),
-        [tuple(f"{value:.4f}" if i else f"{value:.0f}" for i, value in enumerate(row)) for row in rows],
+        ("weight kJ/part", "parts/min", "kW", "loss %", "saving %", "gap of the gain kW"),
+        [
+            (
+                f"{row['weight_kj_per_part']:.0f}",
+                f"{row['parts_per_min']:.5f}",
+                f"{row['power_kw']:.4f}",
+                f"{row['production_loss_pct']:.4f}",
+                f"{row['energy_saving_pct']:.4f}",
+                f"{row['gain_upper_kw'] - row['gain_lower_kw']:.1e}",
+            )
+            for row in rows
+        ],
     )
     if command.output is not None:
+        command.output.parent.mkdir(parents=True, exist_ok=True)
         write_front(command.output, rows)
         console.print(f"Wrote {command.output}", soft_wrap=True, markup=False)
     return 0

@@ -90,7 +90,7 @@ def tradeoff_figure(evaluations: Sequence[Evaluated], *, reference: bool = True)
     axes.set_xlabel("production loss against all machines on, %")
     axes.set_ylabel("energy saving against all machines on, %")
     axes.set_xlim(left=-0.15, right=max(5.5, min(_largest_loss(plants) * 1.05, 15.0)))
-    axes.set_ylim(bottom=-0.5)
+    axes.set_ylim(-0.5, 31.0 if _largest_loss(plants) > 5.5 else 25.0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     return figure
