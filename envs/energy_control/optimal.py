@@ -38,6 +38,8 @@ DIRECT_STATES = 30_000
 """Up to so many states the stationary distribution comes from a sparse factorisation, beyond from iteration."""
 GAP_KW = 1e-6
 """How far apart the bounds on the gain may be at the end."""
+TOLERANCE_PCT = 0.01
+"""How much saving a line between two corners of the front may miss."""
 ROUNDING = 1e-11
 """The least gap that is asked for, relative to the largest cost."""
 EVALUATIONS = 12
@@ -607,12 +609,16 @@ def write_front(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
 class Hull:
     """The lower right boundary of what any policy can reach, by its corners.
 
-    Policies that switch between corners by chance reach the lines between these, and none lies beyond: every corner's
-    weight gives a line that no policy crosses.
+    Policies that switch between corners by chance reach the lines between these. Every weight that was solved gives a
+    line that no policy crosses.
     """
 
     corners: tuple[Solution, ...]
     """By falling weight, thus rising loss and saving."""
+    supports: tuple[tuple[float, float], ...]
+    """Weights in kJ per part that were solved, and lower bounds on the gain in kW."""
+    all_on: Outcome
+    """All machines on: no loss, no saving."""
 
     def saving_pct(self, loss_pct: float) -> float:
         """Best saving at a loss in per cent, by interpolation between the corners; below the first one, its saving.
@@ -623,14 +629,14 @@ class Hull:
         savings = [corner.saving_pct for corner in self.corners]
         return float(np.interp(loss_pct, losses, savings))
 
-    def bound_pct(self, loss_pct: float, all_on: Outcome) -> float:
-        """A saving that no policy of this loss exceeds, from the bounds on the gain of all corners."""
-        parts_per_s = all_on.parts_per_min / 60.0 * (1.0 - loss_pct / 100.0)
-        least_kw = max(corner.bounds_kw[0] + corner.weight_kj_per_part * parts_per_s for corner in self.corners)
-        return 100.0 * (1.0 - least_kw / all_on.power_kw)
+    def bound_pct(self, loss_pct: float) -> float:
+        """A saving that no policy of this loss exceeds, both in per cent."""
+        parts_per_s = self.all_on.parts_per_min / 60.0 * (1.0 - loss_pct / 100.0)
+        least_kw = max(gain_kw + weight * parts_per_s for weight, gain_kw in self.supports)
+        return 100.0 * (1.0 - least_kw / self.all_on.power_kw)
 
 
-def dense_front(plant: str | Path | Plant | Mapping[str, Any], *, tolerance_pct: float = 0.005) -> Hull:
+def dense_front(plant: str | Path | Plant | Mapping[str, Any], *, tolerance_pct: float = TOLERANCE_PCT) -> Hull:
     """The corners of the front, so many that a straight line between two misses less than `tolerance_pct` of saving.
 
     Between two corners the weight whose line passes through both is solved; what it finds beyond that line is a new
@@ -643,15 +649,18 @@ def dense_front(plant: str | Path | Plant | Mapping[str, Any], *, tolerance_pct:
 def _dense_front(plant: Plant, tolerance_pct: float) -> Hull:
     optimiser = _optimiser(plant)
     # The heaviest weight sacrifices a part only for all power during ten thousand interarrival times.
+    gap_kw = 1e-4 * tolerance_pct * optimiser.all_on.power_kw
     heaviest = 1e4 * plant.full_power_kw * plant.arrivals.interarrival.mean_s
-    first, last = optimiser.solve(heaviest), optimiser.solve(0.0)
+    first, last = optimiser.solve(heaviest), optimiser.solve(0.0, gap_kw=gap_kw)
     corners = [first]
+    supports = [(solution.weight_kj_per_part, solution.bounds_kw[0]) for solution in (first, last)]
 
     def refine(left: Solution, right: Solution) -> None:
         parts_per_s = (left.parts_per_min - right.parts_per_min) / 60.0
         saved_kw = left.power_kw - right.power_kw
         if parts_per_s > 1e-9 and saved_kw > 0.0:
-            middle = optimiser.solve(saved_kw / parts_per_s)
+            middle = optimiser.solve(saved_kw / parts_per_s, gap_kw=gap_kw)
+            supports.append((middle.weight_kj_per_part, middle.bounds_kw[0]))
             line_kw = left.power_kw - middle.weight_kj_per_part * left.parts_per_min / 60.0
             beyond_pct = 100.0 * (line_kw - middle.gain_kw) / optimiser.all_on.power_kw
             if beyond_pct > tolerance_pct:
@@ -661,7 +670,7 @@ def _dense_front(plant: Plant, tolerance_pct: float) -> Hull:
         corners.append(right)
 
     refine(first, last)
-    return Hull(tuple(corners))
+    return Hull(tuple(corners), tuple(supports), optimiser.all_on)
 
 
 def distance_to_front(
