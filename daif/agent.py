@@ -79,15 +79,14 @@ class DAIFAgent:
             + c.horizon_conditioned * HORIZON_FEATURES
             + c.action_conditioned * self.actor.action_size
         )
-        self.model = OvershootingVAE(self.codec, code, outcomes, c.world_model).to(self.device).eval()
-        transition = [*self.model.transition_net.parameters(), *self.encoding.parameters()]
-        owned = {id(parameter) for parameter in transition}
-        rest = [parameter for parameter in self.model.parameters() if id(parameter) not in owned]
-        self.optimisers = {
-            "transition": OwnedAdam(transition, c.transition_learning_rate, c.max_gradient_norm),
-            "model": OwnedAdam(rest, c.model_learning_rate, c.max_gradient_norm),
-            "actor": OwnedAdam(self.actor.parameters(), c.actor_learning_rate, c.max_gradient_norm),
-        }
+        members = c.ensemble_members if c.theta == "ensemble" else 1
+        self.models = [OvershootingVAE(self.codec, code, outcomes, c.world_model) for _ in range(members)]
+        for model in self.models:
+            model.to(self.device).eval()
+        self.optimisers = {"actor": OwnedAdam(self.actor.parameters(), c.actor_learning_rate, c.max_gradient_norm)}
+        self.model_optimisers = [self._model_optimisers(model) for model in self.models]
+        for i, pair in enumerate(self.model_optimisers):
+            self.optimisers |= {f"transition-{i}": pair[0], f"model-{i}": pair[1]}
         self.critic: Critic | None = None
         if c.critic != "none":
             size, discrete = self.actor.action_size, self.actor.discrete
@@ -100,6 +99,17 @@ class DAIFAgent:
         if c.entropy_target is not None:
             self.optimisers["temperature"] = OwnedAdam([self.log_temperature], c.actor_learning_rate)
         self.run_time_weights = self.weights.relative({})
+
+    def _model_optimisers(self, model: OvershootingVAE) -> tuple[OwnedAdam, OwnedAdam]:
+        """One for the transition θ_s (and the policy encoding), another for encoder φ_s and decoder θ_o."""
+        c = self.config
+        transition = [*model.transition_net.parameters(), *self.encoding.parameters()]
+        owned = {id(parameter) for parameter in transition}
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in owned]
+        return (
+            OwnedAdam(transition, c.transition_learning_rate, c.max_gradient_norm),
+            OwnedAdam(rest, c.model_learning_rate, c.max_gradient_norm),
+        )
 
     def _preference_spec(self) -> str:
         if self.config.preference != "auto":
@@ -198,9 +208,10 @@ class DAIFAgent:
             "model": c.model_learning_rate,
             "actor": c.actor_learning_rate,
         }
-        for name, base in (rates | {"critic": c.critic_learning_rate}).items():
-            if name in self.optimisers:
-                self.optimisers[name].set_learning_rate(rate * base)
+        rates["critic"] = c.critic_learning_rate
+        for name, optimiser in self.optimisers.items():
+            if name != "temperature":
+                optimiser.set_learning_rate(rate * rates[name.partition("-")[0]])
         self.exploration = c.exploration + progress * (c.exploration_end - c.exploration)
         if c.entropy_target is None and c.entropy_weight > 0.0:
             end = c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end
@@ -224,7 +235,7 @@ class DAIFAgent:
             "codec": self.codec,
             "actor": self.actor,
             "encoding": self.encoding,
-            "model": self.model,
+            "models": torch.nn.ModuleList(self.models),
             "scale": self.scale,
         }
         return modules | ({"critic": self.critic} if self.critic is not None else {})

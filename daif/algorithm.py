@@ -5,6 +5,7 @@ Departures are settings of `daif.config.DAIFConfig`, off by default; each is mar
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from daif.critic import combine, weigh
-from daif.expected_free_energy import EFESettings, ExpectedFreeEnergy, expected_free_energy
+from daif.expected_free_energy import ExpectedFreeEnergy, expected_free_energy
 from daif.interaction import Interaction
 from daif.memory import Rows
 from world_models.losses import complexity, reconstruction_loss, transition_loss
@@ -30,7 +31,8 @@ def train_epoch(agent: DAIFAgent, interaction: Interaction) -> dict[str, float]:
         if agent.warming_up:
             continue
         for _ in range(c.model_steps):
-            metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon)))  # lines 10 to 18
+            for member in range(len(agent.models)):  # departure where there is more than one
+                metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon), member))  # lines 10 to 18
         for _ in range(c.policy_steps):
             if agent.critic is not None:  # departure: actor-critic
                 metrics.add(learn_critic(agent, agent.rows(c.policy_batch, c.steps)))
@@ -38,9 +40,9 @@ def train_epoch(agent: DAIFAgent, interaction: Interaction) -> dict[str, float]:
     return metrics.means() | interaction.metrics()
 
 
-def learn_model(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:
+def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tensor]:
     """One step on the variational free energy of B1 rows (lines 11 to 18)."""
-    model = agent.model
+    model, (transition_optimiser, model_optimiser) = agent.models[member], agent.model_optimisers[member]
     agent.scale.update(rows.outcomes, rows.horizon)
     o_t, o_next = agent.codec.normalise(rows.observation), agent.codec.normalise(rows.next_observation)
     share = rows.valid / rows.valid.sum().clamp_min(1.0)  # rows that cross into another episode count for nothing
@@ -55,10 +57,10 @@ def learn_model(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:
     divergence = (share * complexity(q_s_next)).sum()
     l_o = inaccuracy + agent.config.beta * divergence  # line 15
 
-    agent.optimisers["transition"].differentiate(l_s, retain_graph=True)
-    agent.optimisers["model"].differentiate(l_o)
-    agent.optimisers["transition"].apply()  # line 16: θ_s alone
-    agent.optimisers["model"].apply()  # lines 17, 18: φ_s and θ_o alone
+    transition_optimiser.differentiate(l_s, retain_graph=True)
+    model_optimiser.differentiate(l_o)
+    transition_optimiser.apply()  # line 16: θ_s alone
+    model_optimiser.apply()  # lines 17, 18: φ_s and θ_o alone
     model.eval()
     return {
         "model/transition_loss": l_s.detach(),
@@ -102,7 +104,7 @@ def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tup
     else:
         code = agent.with_horizon(agent.encoding(agent.actor, features))
         g = expected_free_energy(
-            agent.model, agent.preference, agent.codec.normalise(observations), code, agent.config.efe
+            agent.models, agent.preference, agent.codec.normalise(observations), code, agent.config.efe
         )
     # departure where the temperature is not 0: entropy regularisation
     return (g.total - agent.temperature * policy_entropy).mean(), g, policy_entropy
@@ -115,10 +117,10 @@ def first_action_free_energy(
     o_t, encoding = agent.codec.normalise(observations), agent.encoding(agent.actor, features)
     if not isinstance(policy, Categorical):
         code = agent.with_horizon(encoding, action)
-        return expected_free_energy(agent.model, agent.preference, o_t, code, agent.config.efe)
+        return expected_free_energy(agent.models, agent.preference, o_t, code, agent.config.efe)
     actions = torch.eye(agent.actor.action_size, device=o_t.device).unsqueeze(1).expand(-1, len(o_t), -1)
     code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)  # (A, B, P)
-    g = expected_free_energy(agent.model, agent.preference, o_t.expand(len(actions), -1, -1), code, agent.config.efe)
+    g = expected_free_energy(agent.models, agent.preference, o_t.expand(len(actions), -1, -1), code, agent.config.efe)
     return ExpectedFreeEnergy(
         *((policy.probs.T * term).sum(0) for term in (g.total, g.preference, g.state, g.parameter))
     )
@@ -132,7 +134,7 @@ def critic_free_energy(
 ) -> ExpectedFreeEnergy:
     """G of the actor from the critic's prediction, at features (B, I) and relative weights (B, C); (B,) each."""
     assert agent.critic is not None
-    values = agent.critic(features, action)
+    values = agent.critic(features, action, target=agent.config.policy_from_average)
     if isinstance(policy, Categorical):
         values = (policy.probs.unsqueeze(-1) * values).sum(-2)
     values = combine(values, relative, agent.config.pessimistic)
@@ -185,9 +187,7 @@ def epistemic_terms(agent: DAIFAgent, rows: Rows) -> Tensor:
     preference_weight = 0.0 if agent.weights.names else c.preference_weight
     if not (preference_weight or c.state_weight or c.parameter_weight):
         return torch.zeros(len(rows.valid), 2, device=rows.valid.device)
-    settings = EFESettings(
-        c.samples, c.inner_samples, c.reduction, c.estimator, preference_weight, c.state_weight, c.parameter_weight
-    )
+    settings = replace(c.efe, preference_weight=preference_weight)
     o_t = agent.codec.normalise(rows.observation)
-    g = expected_free_energy(agent.model, agent.preference, o_t, agent.code(rows), settings)
+    g = expected_free_energy(agent.models, agent.preference, o_t, agent.code(rows), settings)
     return torch.stack([g.state + g.preference, g.parameter], -1)

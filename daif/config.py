@@ -89,6 +89,12 @@ class DAIFConfig:
     """Entropies per random variable or joint."""
     estimator: Literal["sample", "analytic"] = "sample"
     """How G1 and G2 are estimated."""
+    theta: Literal["dropout", "ensemble"] = "dropout"
+    """How θ is sampled in G3: dropout masks, or the members of an ensemble of world models."""
+    ensemble_members: int = 3
+    """Members of that ensemble."""
+    parameter_estimator: Literal["entropies", "mixture"] = "entropies"
+    """How G3 is estimated, see `daif.expected_free_energy`."""
     preference_weight: float = 1.0
     """Weight of G1."""
     state_weight: float = 1.0
@@ -117,6 +123,8 @@ class DAIFConfig:
     """Learning rate of the critic."""
     target_rate: float = 0.005
     """Rate at which the critic's target network follows it."""
+    policy_from_average: bool = False
+    """Improve the policy by the critic's averaged (target) weights, which are less noisy, not by its latest ones."""
     pessimistic: bool = True
     """Let the member with the largest G speak for the ensemble (clipped double estimation), not the mean."""
     soft_value: bool = False
@@ -138,7 +146,7 @@ class DAIFConfig:
         """Refuse impossible settings in one sentence."""
         for name in (
             "epochs", "iterations", "num_envs", "horizon", "memory", "model_batch", "policy_batch", "samples",
-            "inner_samples", "probes",
+            "inner_samples", "probes", "ensemble_members", "critic_members", "steps", "max_hold",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -177,6 +185,6 @@ class DAIFConfig:
     def efe(self) -> EFESettings:
         """How G is estimated."""
         return EFESettings(
-            self.samples, self.inner_samples, self.reduction, self.estimator,
+            self.samples, self.inner_samples, self.reduction, self.estimator, self.parameter_estimator,
             self.preference_weight, self.state_weight, self.parameter_weight,
         )  # fmt: skip

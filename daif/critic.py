@@ -46,8 +46,9 @@ class EnsembleMLP(nn.Module):
         super().__init__()
         sizes = [inputs, *hidden, outputs]
         self.members = members
-        self.layers = nn.ModuleList(EnsembleLinear(members, a, b) for a, b in pairwise(sizes))
-        nn.init.zeros_(self.layers[-1].weight)
+        maps = [EnsembleLinear(members, a, b) for a, b in pairwise(sizes)]
+        nn.init.zeros_(maps[-1].weight)
+        self.layers = nn.ModuleList(maps)
 
     def forward(self, features: Tensor) -> Tensor:
         """Evaluate every member on the same batch."""

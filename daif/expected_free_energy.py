@@ -5,11 +5,14 @@
     G2 = H[ Q_φs(s_{t+H} | õ_{t+H}) ] − H[ P_θs(s_{t+H} | s̃_t, π̂) ]             state uncertainty
     G3 = E_θ H[ o_{t+H} | s̃_{t+H}, θ ] − H[ o_{t+H} | s̃_{t+H} ]                 parameter uncertainty
 
+The model may be one network, whose dropout masks are the samples of θ, or an ensemble of them.
+
 All samples are evaluated in one batch; there is no loop over them. A smaller G is better.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +22,11 @@ from torch import Tensor
 from daif.preference import Preference
 from generative.divergences import Reduction, entropy
 from generative.nn import sampled_theta
+from world_models.likelihood import ObservationDistribution
 from world_models.overshooting_vae import OvershootingVAE
 
 Estimator = Literal["sample", "analytic"]
+ParameterEstimator = Literal["entropies", "mixture"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class EFESettings:
     reduction: Reduction = "mean"
     """Entropies per random variable ("mean": the terms are of one scale, as the authors have it) or joint ("sum")."""
     estimator: Estimator = "sample"
-    """"sample": s̃_{t+H} drawn as in Algorithm 1; "analytic": its mean, where G1 and G2 need no noise."""
+    """"sample": s̃_{t+H} drawn as in Algorithm 1; "analytic": its mean, so that G1 and G2 have no noise."""
+    parameter_estimator: ParameterEstimator = "entropies"
+    """The second entropy of G3: under one θ and fresh states ("entropies", Algorithm 1), or of the mixture over θ
+    ("mixture"), so that G3 is minus the mutual information of θ and o, which vanishes where the samples of θ agree."""
     preference_weight: float = 1.0
     """Weight of G1; 0 leaves the term out."""
     state_weight: float = 1.0
@@ -55,12 +63,18 @@ class ExpectedFreeEnergy:
 
 
 def expected_free_energy(
-    model: OvershootingVAE, preference: Preference, observation: Tensor, code: Tensor, settings: EFESettings
+    models: Sequence[OvershootingVAE],
+    preference: Preference,
+    observation: Tensor,
+    code: Tensor,
+    settings: EFESettings,
 ) -> ExpectedFreeEnergy:
     """Estimate G for normalised observations õ_t (..., O) and transition codes (..., P).
 
-    The model's dropout is off but for G3, where its masks are the samples of θ.
+    The first model speaks for G1 and G2. Dropout is off but for G3, where its masks are the samples of θ if there is
+    but one model.
     """
+    model = models[0]
     s_t = model.encode(observation).rsample()  # lines 21, 22
     p_s_next = model.transition(s_t, code)  # line 24
     if settings.estimator == "analytic":
@@ -79,18 +93,40 @@ def expected_free_energy(
 
     g3 = zero
     if settings.parameter_weight:
-        g3 = parameter_uncertainty(model, s_t, code, settings)  # lines 31 to 35
+        g3 = parameter_uncertainty(models, observation, s_t, code, settings)  # lines 31 to 35
 
     g1, g2, g3 = settings.preference_weight * g1, settings.state_weight * g2, settings.parameter_weight * g3
     return ExpectedFreeEnergy(g1 + g2 + g3, g1, g2, g3)
 
 
-def parameter_uncertainty(model: OvershootingVAE, s_t: Tensor, code: Tensor, settings: EFESettings) -> Tensor:
-    """G3 = E_θ H[o | s̃, θ] for a fresh θ (dropout mask) per sample, minus H[o | s̃] under one θ and fresh states."""
-    samples = torch.Size([settings.inner_samples])
-    entropies = []
-    for theta in ("fresh", "same"):
-        with sampled_theta(model, theta):
-            s_next = model.transition(s_t.expand(samples + s_t.shape), code.expand(samples + code.shape)).rsample()
-            entropies.append(model.decode(s_next).observation.entropy(settings.reduction).mean(0))
-    return entropies[0] - entropies[1]
+def parameter_uncertainty(
+    models: Sequence[OvershootingVAE], observation: Tensor, s_t: Tensor, code: Tensor, settings: EFESettings
+) -> Tensor:
+    """G3 of states s̃_t (..., S) of the first model: E_θ H[o | s̃, θ] over fresh θ, minus the entropy of one prediction."""
+    if len(models) > 1:  # departure: θ by an ensemble
+        outputs = [
+            model.decoder(model.transition(model.encode(observation).rsample(), code).rsample()) for model in models
+        ]
+        fresh = models[0].prediction(torch.stack(outputs)).observation
+    else:
+        fresh = _under_dropout(models[0], "fresh", s_t, code, settings.inner_samples)
+    if settings.parameter_estimator == "mixture":  # departure: the mixture's entropy
+        second = fresh.mixture_entropy(settings.reduction)
+    elif len(models) > 1:
+        p_s_next = models[0].transition(s_t, code)
+        s_next = p_s_next.rsample(torch.Size([len(models)]))
+        second = models[0].decode(s_next).observation.entropy(settings.reduction).mean(0)
+    else:
+        same = _under_dropout(models[0], "same", s_t, code, settings.inner_samples)
+        second = same.entropy(settings.reduction).mean(0)
+    return fresh.entropy(settings.reduction).mean(0) - second
+
+
+def _under_dropout(
+    model: OvershootingVAE, theta: str, s_t: Tensor, code: Tensor, samples: int
+) -> ObservationDistribution:
+    """Predictions (samples, ...) of a jump, with a fresh dropout mask for each sample or the same one for all."""
+    shape = torch.Size([samples])
+    with sampled_theta(model, theta):
+        s_next = model.transition(s_t.expand(shape + s_t.shape), code.expand(shape + code.shape)).rsample()
+        return model.decode(s_next).observation

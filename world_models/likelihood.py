@@ -180,6 +180,29 @@ class ObservationDistribution:
         total = torch.stack([f.distribution.entropy() for f in self.factors]).sum(0)
         return total / sum(f.variables for f in self.factors) if reduction == "mean" else total
 
+    def mixture_entropy(self, reduction: Reduction = "mean") -> Tensor:
+        """Entropy in nats of the equally weighted mixture over the first batch dimension, of the remaining batch shape.
+
+        Exact for each categorical and Bernoulli variable; other variables take the entropy of a Gaussian with the
+        mixture's variance, an upper bound. Variables count as independent within the mixture.
+        """
+        total = torch.stack([_mixture_entropy(f) for f in self.factors]).sum(0)
+        return total / sum(f.variables for f in self.factors) if reduction == "mean" else total
+
+
+def _mixture_entropy(factor: Factor) -> Tensor:
+    mean = factor.distribution.mean
+    if factor.part.kind == "categorical":
+        probabilities = mean.mean(0)
+        return -torch.xlogy(probabilities, probabilities).flatten(-2).sum(-1)
+    if factor.part.kind == "bernoulli":
+        p = mean.mean(0)
+        return -(torch.xlogy(p, p) + torch.xlogy(1.0 - p, 1.0 - p)).sum(-1)
+    variance = factor.distribution.variance.mean(0) + mean.var(0, unbiased=False)
+    within = factor.distribution.variance.log().mean(0)
+    # relative to the members' own mean entropy, so that agreeing members gain nothing whatever their family
+    return factor.distribution.entropy().mean(0) + 0.5 * (variance.log() - within).sum(-1)
+
 
 def _draw(distribution: Distribution) -> Tensor:
     if distribution.has_rsample:

@@ -105,7 +105,10 @@ class OvershootingVAE(nn.Module):
 
     def decode(self, state: Tensor) -> Prediction:
         """P_θo(o | s): states (..., S) -> the distributions of the observation and of the outcomes."""
-        output = self.decoder(state)
+        return self.prediction(self.decoder(state))
+
+    def prediction(self, output: Tensor) -> Prediction:
+        """Turn the decoder's output (..., parameters) into distributions."""
         split = output.shape[-1] - 2 * self.num_outcomes
         parameters = self._decode_images(output[..., :split]) if self.image_decoders else output[..., :split]
         outcomes = gaussian(output[..., split:], min_scale=0.05) if self.num_outcomes else None

@@ -39,7 +39,9 @@ def agent_for(env_id: str, settings: dict, seed: int = 0) -> DAIFAgent:
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
 @pytest.mark.parametrize("settings", [ALGORITHM_1, CRITIC, CONDITIONED], ids=["algorithm-1", "critic", "conditioned"])
-def test_trains_on_discrete_and_box_spaces_with_finite_metrics_and_resumes_bit_for_bit(env_id: str, settings: dict) -> None:
+def test_trains_on_discrete_and_box_spaces_with_finite_metrics_and_resumes_bit_for_bit(
+    env_id: str, settings: dict
+) -> None:
     straight, interrupted = agent_for(env_id, settings), agent_for(env_id, settings)
     global_state = torch.get_rng_state()
     first = [straight.learn_epoch(make(env_id), epoch) for epoch in range(3)]

@@ -29,7 +29,7 @@ TINY = {
 def _agent(space: str = "product", action: str = "discrete", **settings: object) -> DAIFAgent:
     config = DAIFConfig(**(TINY | settings))
     agent = DAIFAgent(SPACES[space], ACTIONS[action], config, seed=0)
-    for module in (agent.actor, agent.model, agent.encoding, agent.scale):
+    for module in (agent.actor, *agent.models, agent.encoding, agent.scale):
         module.double()
     agent.codec.double()
     agent.columns = agent.columns.double()
@@ -118,14 +118,14 @@ def _changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
 def test_the_policy_step_moves_the_actor_alone_and_the_model_step_the_model_alone() -> None:
     agent = _agent("gaussian")
     _fill(agent)
-    actor, model = _copies(agent.actor), _copies(agent.model)
+    actor, model = _copies(agent.actor), _copies(agent.models[0])
     improve_policy(agent, agent.observations(4).double())
     assert _changed(actor, agent.actor)
-    assert not _changed(model, agent.model)
+    assert not _changed(model, agent.models[0])
     actor = _copies(agent.actor)
     rows = agent.rows(8, agent.config.horizon)
     learn_model(agent, type(rows)(*(v.double() if v.is_floating_point() else v for v in vars(rows).values())))
-    assert _changed(model, agent.model)
+    assert _changed(model, agent.models[0])
     assert not _changed(actor, agent.actor)
 
 
@@ -136,15 +136,17 @@ def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
     code = agent.encoding(agent.actor, o)
     with torch.no_grad():
         torch.manual_seed(0)
-        batched = torch.stack([expected_free_energy(agent.model, agent.preference, o, code, agent.config.efe).total for _ in range(30)])
+        batched = torch.stack(
+            [expected_free_energy(agent.models, agent.preference, o, code, agent.config.efe).total for _ in range(30)]
+        )
         looped = []
         for _ in range(30):  # Algorithm 1 as it is written: one state, then S1 draws one after another
-            s = agent.model.encode(o).rsample()
-            p = agent.model.transition(s, code)
+            s = agent.models[0].encode(o).rsample()
+            p = agent.models[0].transition(s, code)
             terms = []
             for _ in range(40):
-                prediction = agent.model.decode(p.mean if estimator == "analytic" else p.rsample())
-                q = agent.model.encode(prediction.observation.rsample())
+                prediction = agent.models[0].decode(p.mean if estimator == "analytic" else p.rsample())
+                q = agent.models[0].encode(prediction.observation.rsample())
                 terms.append(agent.preference(prediction) + (q.entropy() - p.entropy()) / agent.config.latent_dim)
             looped.append(torch.stack(terms).mean(0))
     difference = batched.mean(0) - torch.stack(looped).mean(0)

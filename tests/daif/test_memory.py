@@ -6,7 +6,9 @@ import pytest
 from daif.memory import Memory, Segment
 
 
-def _segment(first: int, length: int = 6, envs: int = 2, ends: tuple[int, ...] = (), cuts: tuple[int, ...] = ()) -> Segment:
+def _segment(
+    first: int, length: int = 6, envs: int = 2, ends: tuple[int, ...] = (), cuts: tuple[int, ...] = ()
+) -> Segment:
     time = first + np.arange(length + 1)
     observations = np.stack([time + 1000 * n for n in range(envs)], 1)[..., None].astype(np.float32)
     flags = np.zeros((2, length, envs), dtype=bool)
