@@ -78,7 +78,7 @@ class Critic(nn.Module):
         self.action_size = action_size
         self.components = outcomes + EPISTEMIC
         if discrete:
-            self.online = EnsembleMLP(members, inputs, hidden, action_size * self.components)
+            self.online = EnsembleMLP(members, inputs, hidden, (1 + action_size) * self.components)
         else:
             self.online = EnsembleMLP(members, inputs + action_size, hidden, self.components)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -87,7 +87,9 @@ class Critic(nn.Module):
         """Predict for all discrete actions (members, batch, A, C + 2), or for a given one (members, batch, C + 2)."""
         network = self.target if target else self.online
         if self.discrete:
-            return network(features).unflatten(-1, (self.action_size, self.components))
+            outputs = network(features).unflatten(-1, (1 + self.action_size, self.components))
+            level, advantage = outputs[..., :1, :], outputs[..., 1:, :]
+            return level + advantage - advantage.mean(-2, keepdim=True)  # dueling heads (Wang et al. 2016)
         assert action is not None
         return network(torch.cat([features, action], -1))
 

@@ -102,7 +102,7 @@ def expected_free_energy(
 def parameter_uncertainty(
     models: Sequence[OvershootingVAE], observation: Tensor, s_t: Tensor, code: Tensor, settings: EFESettings
 ) -> Tensor:
-    """G3 of states s̃_t (..., S) of the first model: E_θ H[o | s̃, θ] over fresh θ, minus the entropy of one prediction."""
+    """G3 of the first model's states s̃_t (..., S): E_θ H[o | s̃, θ] over θ, minus the entropy of one prediction."""
     if len(models) > 1:  # departure: θ by an ensemble
         outputs = [
             model.decoder(model.transition(model.encode(observation).rsample(), code).rsample()) for model in models

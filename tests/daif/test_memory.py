@@ -25,10 +25,9 @@ def test_rows_are_pairs_of_one_environment_with_discounted_sums(shortest: int, l
     assert len(memory) == 3
     rows = memory.rows(500, np.random.default_rng(0), shortest=shortest, longest=longest, discount=0.9)
     assert set(rows.horizon.tolist()) == set(range(shortest, longest + 1))
-    for start, end, h, y, discount, code in zip(
-        rows.observation[:, 0], rows.next_observation[:, 0], rows.horizon, rows.outcomes[:, 0], rows.discount, rows.code[:, 0],
-        strict=True,
-    ):  # fmt: skip
+    columns = (rows.observation, rows.next_observation, rows.outcomes, rows.code)
+    starts, ends, sums, codes = (column[:, 0] for column in columns)
+    for start, end, h, y, discount, code in zip(starts, ends, rows.horizon, sums, rows.discount, codes, strict=True):
         assert end == start + h
         assert start % 1000 >= 200
         assert float(y) == pytest.approx(sum(0.9**k * (float(start) + k + 1) for k in range(int(h))), rel=1e-5)
