@@ -98,7 +98,7 @@ class DAIFAgent:
         )
         if c.entropy_target is not None:
             self.optimisers["temperature"] = OwnedAdam([self.log_temperature], c.actor_learning_rate)
-        self.run_time_weights = self.weights.relative({})
+        self.run_time_weights = self.weights.relative(c.run_time_weights)
 
     def _model_optimisers(self, model: OvershootingVAE) -> tuple[OwnedAdam, OwnedAdam]:
         """One for the transition θ_s (and the policy encoding), another for encoder φ_s and decoder θ_o."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from daif.expected_free_energy import EFESettings
@@ -131,6 +131,8 @@ class DAIFConfig:
     """Count the policy's entropy in the critic's targets (maximum-entropy control)."""
     outcome_scale: float = 1.0
     """Cost that counts for one nat of surprise."""
+    run_time_weights: dict[str, float] = field(default_factory=dict)
+    """Weights of the preference's outcomes after training, by name; by default the middle of each range."""
     steps: int = 1
     """Decisions summed before the critic's target takes over."""
     exploration: float = 0.0
