@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.energy_control.config import ASSIGNMENTS, BUSY, DAY_S, Plant, _choice, _number, _whole, load_plant
+from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, _choice, _number, _whole, load_plant
 from envs.energy_control.preference import Preference
 from envs.energy_control.render import PlantView, StationView, Window, draw_rgb, draw_text
 from envs.energy_control.spaces import action_space, observation_space
@@ -284,9 +284,9 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
         """Observation, info and reward at the decision that is due."""
         time_s = simulation.clock.now
         by_state_kj = simulation.energy_by_state_kj()
-        energy_kj = sum(by_state_kj)
+        standby_kj, start_up_kj, idle_kj, busy_kj, failed_kj = by_state_kj
+        energy_kj = standby_kj + start_up_kj + idle_kj + busy_kj + failed_kj
         parts_made, parts_discarded = simulation.parts_made, simulation.parts_discarded
-        busy_kj = by_state_kj[BUSY]
         last_s, last_kj, last_busy_kj, last_made, last_discarded = self._last
         self._last = (time_s, energy_kj, busy_kj, parts_made, parts_discarded)
         made = parts_made - last_made

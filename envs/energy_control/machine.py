@@ -64,9 +64,9 @@ class Machine:
 
     def enter(self, state: int) -> None:
         """Change state; the meter and the station's list of states follow."""
-        station = self.station
+        station, index = self.station, self.index
         station.meter.change(self.state, state, station.clock.now)
-        self.state = station.states[self.index] = station.states_array[self.index] = state
+        self.state = station.states[index] = station.states_array[index] = state
 
     def switch_on(self) -> None:
         """Start up from standby."""

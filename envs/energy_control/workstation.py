@@ -91,20 +91,14 @@ class Workstation:
         if not self._pooled:
             self._keep_on_by_index(n, start_up)
         elif self.on > n:
-            if IDLE in self.states:
-                for machine in reversed(self.machines):
-                    if machine.state == IDLE:
-                        machine.switch_off()
-                        self.on -= 1
-                        if self.on == n:
-                            break
-        elif start_up and self.on < n:
-            for machine in self.machines:
-                if machine.state == STANDBY:
-                    machine.switch_on()
-                    self.on += 1
-                    if self.on == n:
-                        break
+            for _ in range(min(self.on - n, self.states.count(IDLE))):
+                last = len(self.states) - 1 - self.states[::-1].index(IDLE)
+                self.machines[last].switch_off()
+                self.on -= 1
+        elif start_up:
+            while self.on < n:
+                self.machines[self.states.index(STANDBY)].switch_on()
+                self.on += 1
 
     def _keep_on_by_index(self, n: int, start_up: bool) -> None:
         for machine in self.machines[n:]:
@@ -216,10 +210,10 @@ class PlantSimulation:
     def machines_by_state(self) -> np.ndarray:
         """Machines in each state of `config.STATES`; blocked ones count as idle."""
         if self._only is not None:
-            return np.array(self._only.meter.counts[:-1])  # nothing blocks a single station
-        counts = np.array([station.meter.counts for station in self.stations]).sum(axis=0)
+            return self._only.meter.counts_array[:BLOCKED].copy()  # nothing blocks a single station
+        counts = sum(station.meter.counts_array for station in self.stations[1:]) + self.stations[0].meter.counts_array
         counts[IDLE] += counts[BLOCKED]
-        return counts[:-1]
+        return counts[:BLOCKED]
 
     def power_kw(self) -> float:
         """Power at this moment."""
