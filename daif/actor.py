@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Normal
+from torch.distributions import Categorical, Independent, Normal
 from torch.nn import functional as F
 
 from generative.nn import MLP
@@ -81,14 +81,14 @@ class Actor(nn.Module):
         hidden = torch.relu(self.trunk(observation))
         return hidden, self.readout(hidden)
 
-    def distribution(self, outputs: Tensor) -> Distribution:
+    def distribution(self, outputs: Tensor) -> Categorical | SquashedGaussian:
         """Turn the network's outputs into the distribution over actions."""
         if self.discrete:
             return Categorical(logits=outputs, validate_args=False)
         mean, raw = outputs.chunk(2, dim=-1)
         return SquashedGaussian(mean, -5.0 + 3.5 * (torch.tanh(raw) + 1.0))  # log-scale in (-5, 2)
 
-    def forward(self, observation: Tensor) -> Distribution:
+    def forward(self, observation: Tensor) -> Categorical | SquashedGaussian:
         """Return Q_φa(a | o)."""
         return self.distribution(self.hidden_and_outputs(observation)[1])
 

@@ -12,8 +12,9 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from torch import Tensor
+from torch.distributions import Categorical
 
-from daif.actor import Actor
+from daif.actor import Actor, SquashedGaussian
 from daif.algorithm import policy_loss, train_epoch
 from daif.config import DAIFConfig
 from daif.critic import Critic
@@ -124,6 +125,10 @@ class DAIFAgent:
         normalised = self.codec.normalise(observation)
         seen = normalised if self.columns.shape[0] == self.columns.shape[1] else normalised @ self.columns
         return torch.cat([seen, self.weights.features(relative)], -1) if self.weights.free else seen
+
+    def policy_entropy(self, policy: Categorical | SquashedGaussian) -> Tensor:
+        """Entropy of a policy (B,) in nats; of a squashed Gaussian by one draw."""
+        return policy.entropy() if isinstance(policy, Categorical) else -policy.rsample_with_log_prob()[1]
 
     def with_horizon(self, encoding: Tensor, action: Tensor | None = None, horizon: Tensor | None = None) -> Tensor:
         """Complete the transition's code: π̂ (..., P), then the horizon's features and the first action, where used."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution
+from torch.distributions import Categorical
 
 from daif.critic import combine, weigh
 from daif.expected_free_energy import ExpectedFreeEnergy, expected_free_energy
@@ -90,56 +90,50 @@ def improve_policy(agent: DAIFAgent, observations: Tensor) -> dict[str, Tensor]:
 
 def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tuple[Tensor, ExpectedFreeEnergy, Tensor]:
     """E[G] of the actor at observations (B, O), less its weighted entropy; also G (B,) and the entropy (B,)."""
+    c = agent.config
     features = agent.features(observations, relative)
     policy = agent.actor(features)
-    if isinstance(policy, Categorical):
-        action, policy_entropy = None, policy.entropy()
-    else:
-        action, log_prob = policy.rsample_with_log_prob()
-        policy_entropy = -log_prob
-    if agent.critic is not None:  # departure: actor-critic
-        g = critic_free_energy(agent, features, relative, policy, action)
-    elif agent.config.action_conditioned:  # departure: the transition sees the first action
-        g = first_action_free_energy(agent, observations, features, policy, action)
-    else:
+    if not (agent.critic is not None or c.action_conditioned):
         code = agent.with_horizon(agent.encoding(agent.actor, features))
-        g = expected_free_energy(
-            agent.models, agent.preference, agent.codec.normalise(observations), code, agent.config.efe
-        )
-    # departure where the temperature is not 0: entropy regularisation
-    return (g.total - agent.temperature * policy_entropy).mean(), g, policy_entropy
+        g = expected_free_energy(agent.models, agent.preference, agent.codec.normalise(observations), code, c.efe)
+        entropy = agent.policy_entropy(policy)
+        return (g.total - agent.temperature * entropy).mean(), g, entropy
+
+    # departure: G(o, a) of the first action, from the critic or from an action-conditioned transition
+    if not isinstance(policy, Categorical):
+        action, log_prob = policy.rsample_with_log_prob()
+        g = first_action_free_energy(agent, observations, features, relative, action)
+        return (g.total + agent.temperature * log_prob).mean(), g, -log_prob
+    by_action = first_action_free_energy(agent, observations, features, relative, None)  # (B, A)
+    entropy = policy.entropy()
+    g = ExpectedFreeEnergy(*((policy.probs * term).sum(-1) for term in vars(by_action).values()))
+    if c.policy_update == "posterior":  # departure: the action posterior softmax(-G / temperature) is fitted
+        posterior = torch.softmax(-by_action.total.detach() / agent.temperature, -1)
+        return -(posterior * policy.logits).sum(-1).mean(), g, entropy
+    return (g.total - agent.temperature * entropy).mean(), g, entropy
 
 
 def first_action_free_energy(
-    agent: DAIFAgent, observations: Tensor, features: Tensor, policy: Distribution, action: Tensor | None
+    agent: DAIFAgent, observations: Tensor, features: Tensor, relative: Tensor, action: Tensor | None
 ) -> ExpectedFreeEnergy:
-    """Σ_a π(a | o) G(o, a) for discrete actions, G(o, a) at a reparameterised action for continuous ones; (B,) each."""
+    """G(o, a) of each discrete action (B, A), or of one continuous action (B,) through which gradients pass."""
+    if agent.critic is not None:
+        values = agent.critic(features, action, target=agent.config.policy_from_average)
+        values = combine(values, relative, agent.config.pessimistic)
+        total, state, parameter = weigh(values.unsqueeze(0), relative)[0], values[..., -2], values[..., -1]
+        return ExpectedFreeEnergy(total, total - state - parameter, state, parameter)
     o_t, encoding = agent.codec.normalise(observations), agent.encoding(agent.actor, features)
-    if not isinstance(policy, Categorical):
+    if action is not None:
         code = agent.with_horizon(encoding, action)
         return expected_free_energy(agent.models, agent.preference, o_t, code, agent.config.efe)
     actions = torch.eye(agent.actor.action_size, device=o_t.device).unsqueeze(1).expand(-1, len(o_t), -1)
     code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)  # (A, B, P)
-    g = expected_free_energy(agent.models, agent.preference, o_t.expand(len(actions), -1, -1), code, agent.config.efe)
-    return ExpectedFreeEnergy(
-        *((policy.probs.T * term).sum(0) for term in (g.total, g.preference, g.state, g.parameter))
-    )
+    o_t = o_t.expand(len(actions), -1, -1)
+    g = expected_free_energy(agent.models, agent.preference, o_t, code, agent.config.efe)
+    return ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
 
 
 # Departure: the critic (see `daif.critic`), off by default.
-
-
-def critic_free_energy(
-    agent: DAIFAgent, features: Tensor, relative: Tensor, policy: Distribution, action: Tensor | None
-) -> ExpectedFreeEnergy:
-    """G of the actor from the critic's prediction, at features (B, I) and relative weights (B, C); (B,) each."""
-    assert agent.critic is not None
-    values = agent.critic(features, action, target=agent.config.policy_from_average)
-    if isinstance(policy, Categorical):
-        values = (policy.probs.unsqueeze(-1) * values).sum(-2)
-    values = combine(values, relative, agent.config.pessimistic)
-    total, state, parameter = weigh(values.unsqueeze(0), relative)[0], values[..., -2], values[..., -1]
-    return ExpectedFreeEnergy(total, total - state - parameter, state, parameter)
 
 
 def learn_critic(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:

@@ -123,6 +123,9 @@ class DAIFConfig:
     """Learning rate of the critic."""
     target_rate: float = 0.005
     """Rate at which the critic's target network follows it."""
+    policy_update: Literal["gradient", "posterior"] = "gradient"
+    """Discrete actions: follow the gradient of Σ_a π(a | o) G(o, a), or fit the action posterior
+    softmax(−G / temperature), whose gradient does not vanish for actions that have died out."""
     policy_from_average: bool = False
     """Improve the policy by the critic's averaged (target) weights, which are less noisy, not by its latest ones."""
     pessimistic: bool = True
@@ -166,6 +169,8 @@ class DAIFConfig:
             raise ValueError(f"unknown critic {self.critic!r}; allowed: none, discounted")
         if self.critic != "none" and self.discount == 1.0:
             raise ValueError("discount is 1; with a critic it must be below 1")
+        if self.policy_update == "posterior" and not self.entropy_weight > 0.0:
+            raise ValueError("entropy_weight is 0; the action posterior needs a positive one as its temperature")
         if not self.reset_options:
             raise ValueError("reset_options is empty; give at least one mapping, which may be empty")
         if self.policy_encoding not in ENCODINGS:

@@ -106,8 +106,8 @@ def weigh(values: Tensor, relative: Tensor) -> Tensor:
 
 
 def combine(values: Tensor, relative: Tensor, pessimistic: bool) -> Tensor:
-    """Reduce (members, batch, C + 2) to (batch, C + 2): the mean, or for each row the member with the largest G."""
+    """Reduce (members, batch, [A,] C + 2) to (batch, [A,] C + 2): the mean, or the member with the largest G."""
     if not pessimistic:
         return values.mean(0)
-    worst = weigh(values, relative).argmax(0)
-    return values[worst, torch.arange(values.shape[1], device=values.device)]
+    worst = weigh(values, relative).argmax(0, keepdim=True).unsqueeze(-1)
+    return values.gather(0, worst.expand(1, *values.shape[1:])).squeeze(0)
