@@ -90,6 +90,8 @@ class Evaluate:
     """Settings of an agent that is given by name."""
     weight: float | None = None
     """Worth of a part in kJ, for the agent optimal."""
+    preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
+    """New weights for what a trained agent prefers; weight=W is the worth of a part in kJ."""
     output: Path | None = None
     """JSON file (default: evaluation.json in the run folder)."""
     video: Path | None = None
@@ -317,6 +319,7 @@ def _evaluate(command: Evaluate) -> int:
         env=command.env,
         env_kwargs=apply_assignments({}, command.env_kwargs),
         settings=settings,
+        preference=apply_assignments({}, command.preference),
         output=command.output,
         video=command.video,
         video_frames=command.video_frames,

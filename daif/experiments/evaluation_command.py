@@ -22,6 +22,7 @@ from daif.experiments.evaluate import (
 from daif.experiments.names import unknown
 from daif.experiments.protocol import Agent
 from daif.experiments.registry import AGENTS
+from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, provenance, write_json
 from daif.experiments.settings import SettingsError
 from daif.experiments.train import build_agent, load_agent
@@ -56,6 +57,8 @@ class Request:
     """Arguments of the environment, over those of the run."""
     settings: Mapping[str, Any]
     """Settings of an agent by name."""
+    preference: Mapping[str, Any]
+    """Weights that a trained agent gets for its outcomes; see `daif.experiments.run_time_preference`."""
     output: Path | None
     """JSON file."""
     video: Path | None
@@ -73,6 +76,7 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     """Evaluate, print the table, write the JSON; return what was written."""
     run, config, agent, checkpoint = _load(request)
     config = _with_env_kwargs(config, request.env_kwargs)
+    prefer(agent, request.preference, config.full_env_kwargs)
     seed = REPORTED_SEED if request.seed is None else request.seed
     figures: tuple[str, ...]
     console.print(
@@ -103,8 +107,8 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
         figures = _EPISODE_FIGURES
         settings = {"episodes": request.episodes}
     content = record(
-        config, command=command, checkpoint=checkpoint, settings=request.settings, seed=seed, protocol=settings,
-        decisions=int(getattr(agent, "decisions", 0)), results=results,
+        config, command=command, checkpoint=checkpoint, settings={**request.settings, **request.preference}, seed=seed,
+        protocol=settings, decisions=int(getattr(agent, "decisions", 0)), results=results,
     )  # fmt: skip
     output = request.output or (run.evaluation_file if run is not None else None)
     if output is not None:
