@@ -14,3 +14,6 @@ def register_all() -> None:
         entry_point="envs.factory:make_energy_control",
         vector_entry_point="envs.factory:make_energy_control_vector",
     )
+    gymnasium.register("daif/Identity-v0", entry_point="envs.toy:IdentityEnv")
+    gymnasium.register("daif/IdentityContinuous-v0", entry_point="envs.toy:IdentityContinuousEnv")
+    gymnasium.register("daif/Chain-v0", entry_point="envs.toy:ChainEnv")
