@@ -97,6 +97,9 @@ CORE = np.dtype(
         ("fade_weight", np.float64),  # the exponential average of `preference.py`
         ("fade_kw", np.float64),
         ("fade_parts_per_s", np.float64),
+        ("read_s", np.float64),  # its last reading
+        ("read_kj", np.float64),
+        ("read_made", np.int64),
         ("head", np.int64),  # ring: where the next reading goes, and the reading at the window's beginning
         ("tail", np.int64),
         ("phase", np.int64),
@@ -533,6 +536,8 @@ def begin(
     core[i].power_kw = power_kw(spec, station, i)
     core[i].next_arrival_s = next_arrival_s(spec, data, core, i)
     core[i].fade_weight = core[i].fade_kw = core[i].fade_parts_per_s = 0.0
+    core[i].read_s, core[i].read_kj, core[i].read_made = -start_s, 0.0, 0
+    core[i].energy_kj, core[i].made = 0.0, 0
     ring[i, 0, 0] = -start_s
     ring[i, 0, 1] = ring[i, 0, 2] = 0.0
     core[i].head, core[i].tail = 1, 0
@@ -546,6 +551,8 @@ def zero_meter(core: np.ndarray, station: np.ndarray, ring: np.ndarray, i: int) 
     for reading in range(core[i].tail, core[i].head):
         ring[i, reading & wrap, 1] -= core[i].energy_kj
         ring[i, reading & wrap, 2] -= core[i].made
+    core[i].read_kj -= core[i].energy_kj
+    core[i].read_made -= core[i].made
     core[i].energy_kj = 0.0
     core[i].arrived = core[i].made = core[i].discarded = core[i].started_up = core[i].decisions = 0
     for s in range(station.shape[1]):
@@ -577,12 +584,11 @@ def run_start_phase(
     while core[i].time_s < 0.0:
         if is_full(core, ring, i):
             return False
-        since_s, since_kj, made = core[i].time_s, core[i].energy_kj, core[i].made
         if core[i].start == RANDOM:
             for s in range(spec.shape[0]):
                 targets[i, s] = int(uniform(core, i, CHOICE) * (spec[s].end - spec[s].first + 1))
         if advance(spec, data, core, station, machine, i, targets, 0.0) != LIMIT:
-            average(task, core, ring, i, since_s, since_kj, made)
+            average(task, core, ring, i)
     if is_full(core, ring, i):
         return False
     zero_meter(core, station, ring, i)
@@ -592,19 +598,18 @@ def run_start_phase(
 
 
 @compiled
-def average(
-    task: np.ndarray, core: np.ndarray, ring: np.ndarray, i: int, since_s: float, since_kj: float, since_made: int
-) -> tuple[float, float]:
+def average(task: np.ndarray, core: np.ndarray, ring: np.ndarray, i: int) -> tuple[float, float]:
     """Parts per minute and mean power as `preference.py` averages them, after the reading at this decision."""
     time_s, window_s = core[i].time_s, task[0].window_s
     if task[0].exponential:
-        span_s = time_s - since_s
+        span_s = time_s - core[i].read_s
         if span_s > 0.0:
             fade = math.exp(-span_s / window_s)
             core[i].fade_weight = core[i].fade_weight * fade + 1.0 - fade
-            core[i].fade_kw = core[i].fade_kw * fade + (1.0 - fade) * (core[i].energy_kj - since_kj) / span_s
+            core[i].fade_kw = core[i].fade_kw * fade + (1.0 - fade) * (core[i].energy_kj - core[i].read_kj) / span_s
             core[i].fade_parts_per_s *= fade
-        core[i].fade_parts_per_s += (core[i].made - since_made) / window_s
+        core[i].fade_parts_per_s += (core[i].made - core[i].read_made) / window_s
+        core[i].read_s, core[i].read_kj, core[i].read_made = time_s, core[i].energy_kj, core[i].made
         if core[i].fade_weight > 0.0:
             return 60.0 * core[i].fade_parts_per_s / core[i].fade_weight, core[i].fade_kw / core[i].fade_weight
         return 0.0, 0.0
@@ -666,7 +671,7 @@ def observe(
         buffers[i, s] = station[i, s].buffer
     for k in range(machine.shape[1]):
         machines[i, k] = machine[i, k].state
-    parts_per_min, kw = average(task, core, ring, i, since_s, since_kj, since_made)
+    parts_per_min, kw = average(task, core, ring, i)
     r_prod = min(parts_per_min / task[0].full_parts_per_min, 1.0)
     r_energy = max(1.0 - kw / task[0].full_kw, 0.0)
     score = composite(task[0].score, task[0].phi, r_prod, r_energy)

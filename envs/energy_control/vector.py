@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from gymnasium.vector.utils import batch_space
 
 from envs.energy_control import engine
 from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, _choice, _number, _whole, load_plant
-from envs.energy_control.env import STARTS, start_options
+from envs.energy_control.env import STARTS, EnergyControlEnv, start_options
 from envs.energy_control.preference import REWARDS, SCORES, Preference
 from envs.energy_control.spaces import action_space, observation_space
 
 INFO_KEYS: tuple[str, ...] = tuple((engine.SHOWN.names or ())[:-2])
+SETTINGS: tuple[str, ...] = tuple(
+    name for name in inspect.signature(EnergyControlEnv).parameters if name != "render_mode"
+)
+"""Keyword arguments that all engines share."""
 _AUTORESET = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 _FOR_EVER = np.iinfo(np.int64).max
 
@@ -78,6 +83,8 @@ class CompiledPlants:
         self.plants = _whole(plants, "The number of environments", 1, 10_000_000)
         self.plant = load_plant(plant)
         assignment = _choice(assignment or self.plant.assignment, "The assignment", ASSIGNMENTS)
+        for key in preference:
+            _choice(key, "The argument", SETTINGS)
         self.preference = Preference.for_plant(self.plant, **preference)
         if episode_decisions is not None:
             _whole(episode_decisions, "The length episode_decisions", 1, 10**12)
