@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence
 
@@ -34,3 +35,14 @@ def kl(q: Distribution, p: Distribution, reduction: Reduction = "sum") -> Tensor
     else:
         total = kl_divergence(q, p)
     return total / event_size(q) if reduction == "mean" else total
+
+
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Squared energy distance 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ of samples (n, D), (m, D) (Székely & Rizzo 2013).
+
+    An unbiased estimate, so it can be negative where both come from one distribution; scalar.
+    """
+    between = torch.cdist(x, y).mean()
+    within_x = torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
+    within_y = torch.cdist(y, y).sum() / (len(y) * (len(y) - 1))
+    return 2.0 * between - within_x - within_y

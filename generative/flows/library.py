@@ -38,7 +38,6 @@ def _zuko() -> ModuleType:
     return zuko
 
 
-_ACT = nn.SiLU
 zuko = _zuko()
 
 
@@ -144,7 +143,7 @@ def _couplings(
     cycle = masks(features, image_shape)
     chain: list[nn.Module] = [
         zuko.flows.GeneralCouplingTransform(
-            features, context_features, cycle[i % len(cycle)], hidden_features=hidden, activation=_ACT, **univariate
+            features, context_features, cycle[i % len(cycle)], hidden_features=hidden, activation=nn.ReLU, **univariate
         )
         for i in range(transforms)
     ]
@@ -216,7 +215,7 @@ def _autoregressive(
             passes=passes,
             order=order.flip(0) if i % 2 else order,
             hidden_features=hidden,
-            activation=_ACT,
+            activation=nn.ReLU,
             **univariate,
         )
         for i in range(transforms)
