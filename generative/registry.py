@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -56,16 +56,21 @@ class Entry:
         return data.kind in self.kinds and (data.image_shape is not None or not self.images)
 
 
+def _tables() -> Iterator[tuple[Entry, ...]]:
+    """Yield the table of each family that is there, importing it only when it is reached."""
+    for family in FAMILIES:
+        if importlib.util.find_spec(family) is not None:
+            yield importlib.import_module(family).MODELS
+
+
 def entries() -> dict[str, Entry]:
     """Return every entry by name, in the order of the families; ValueError where two share a name."""
     table: dict[str, Entry] = {}
-    for family in FAMILIES:
-        if importlib.util.find_spec(family) is None:
-            continue
-        for entry in importlib.import_module(family).MODELS:
-            if entry.name in table:
-                raise ValueError(f"two generative models are called {entry.name!r}")
-            table[entry.name] = entry
+    for models in _tables():
+        for each in models:
+            if each.name in table:
+                raise ValueError(f"two generative models are called {each.name!r}")
+            table[each.name] = each
     return table
 
 
@@ -76,12 +81,14 @@ def names() -> tuple[str, ...]:
 
 def entry(name: str) -> Entry:
     """Return an entry by name; ValueError, with the nearest name, for an unknown one."""
-    table = entries()
-    if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
-    return table[name]
+    for models in _tables():
+        for each in models:
+            if each.name == name:
+                return each
+    table = names()
+    near = difflib.get_close_matches(name, table, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
 
 
 def build(name: str, data: Dataset) -> nn.Module:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from generative.data import Dataset, Kind
 from generative.flows.flow import ALPHA, Dequantised, Flow, to_logits
@@ -15,6 +16,7 @@ from generative.registry import Entry
 from generative.training import TrainingConfig
 
 __all__ = [
+    "ALPHA",
     "MODELS",
     "Affine",
     "Dequantised",
@@ -32,46 +34,74 @@ __all__ = [
     "planar",
     "radial",
     "real_nvp",
+    "spline_scale",
     "to_logits",
 ]
 
 _KINDS: tuple[Kind, ...] = ("real", "levels")
+_HAS = frozenset({"log_prob", "sample", "rsample"})
 _TRAINING = TrainingConfig(
-    steps=2000, batch_size=256, learning_rate=3e-3, weight_decay=0.1, average=0.99, evaluate_every=200, patience=5
+    steps=2000, batch_size=256, learning_rate=5e-3, weight_decay=0.1, average=0.995, evaluate_every=250, patience=6
 )
 
 
-def _fitted(make: Callable[..., Flow], **settings: Any) -> Callable[[Dataset], nn.Module]:
-    """Return a builder that standardises by the training data, and dequantises levels."""
+def spline_scale(x: Tensor) -> Tensor:
+    """Return the scale (features,) that puts centred data (n, features) into [−4, 4], inside the splines' box."""
+    return (x - x.mean(0)).abs().amax(0).clamp_min(1e-6) / 4.0
+
+
+def _entry(
+    name: str,
+    make: Callable[..., Flow],
+    source: str,
+    *,
+    scale: Callable[[Tensor], Tensor] = lambda x: x.std(0).clamp_min(0.2),
+    masked: bool = False,
+    levels: dict[str, Any] | None = None,
+    training: TrainingConfig = _TRAINING,
+    **settings: Any,
+) -> Entry:
+    """Return the entry of a flow, standardised by the training data.
+
+    Args:
+        name: the model's.
+        make: its constructor.
+        source: where it is defined.
+        scale: scale of the standardisation from the training data.
+        masked: whether the masks follow the shape of an image.
+        levels: settings for grey levels (dequantised) that replace some of `settings`.
+        training: settings that suit it.
+        settings: of the constructor.
+    """
 
     def build(data: Dataset) -> nn.Module:
+        chosen = settings | ({"image_shape": data.image_shape} if masked else {})
         if data.kind == "real":
-            return make(data.features, mean=data.train.mean(0), scale=data.train.std(0), **settings)
+            return make(data.features, mean=data.train.mean(0), scale=scale(data.train), **chosen)
         logits, _ = to_logits(data.train + 0.5, data.levels, ALPHA)
-        flow = make(data.features, mean=logits.mean(0), scale=logits.std(0).clamp_min(0.2), **settings)
+        flow = make(data.features, mean=logits.mean(0), scale=scale(logits), **(chosen | (levels or {})))
         return Dequantised(flow, data.levels)
 
-    return build
+    return Entry(name, build, _KINDS, _HAS, source, training=training)
 
 
-def _entry(name: str, make: Callable[..., Flow], source: str, *, pictures: bool = False, **settings: Any) -> Entry:
-    """Return the entry of a flow; `pictures` says whether its masks follow the image's shape."""
-
-    def build(data: Dataset) -> nn.Module:
-        extra = {"image_shape": data.image_shape} if pictures else {}
-        width = {"hidden": (128,)} if data.kind == "levels" and "hidden" in settings else {}
-        return _fitted(make, **(settings | extra | width))(data)
-
-    has = frozenset({"log_prob", "sample", "rsample"})
-    return Entry(name, build, _KINDS, has, source, training=_TRAINING)
-
-
+_SMALL = {"transforms": 8, "hidden": (64,)}
 MODELS = (
     _entry("planar", planar, "arXiv 1505.05770", transforms=24),
     _entry("radial", radial, "arXiv 1505.05770", transforms=24),
-    _entry("nice", nice, "arXiv 1410.8516", pictures=True, hidden=(64, 64)),
-    _entry("real-nvp", real_nvp, "arXiv 1605.08803", pictures=True, hidden=(64, 64)),
-    _entry("maf", maf, "arXiv 1705.07057", hidden=(64, 64)),
-    _entry("nsf", nsf, "arXiv 1906.04032", hidden=(64, 64)),
-    _entry("cnf", cnf, "arXiv 1810.01367 (FFJORD)", hidden=(64, 64)),
+    _entry("nice", nice, "arXiv 1410.8516", masked=True, transforms=16, levels=_SMALL),
+    _entry("real-nvp", real_nvp, "arXiv 1605.08803", masked=True, transforms=16, levels=_SMALL),
+    _entry("maf", maf, "arXiv 1705.07057", transforms=5),
+    _entry(
+        "nsf",
+        nsf,
+        "arXiv 1906.04032",
+        scale=spline_scale,
+        transforms=2,
+        bins=16,
+        hidden=(128, 128),
+        levels={"hidden": (64,)},
+        training=replace(_TRAINING, steps=3000),
+    ),
+    _entry("cnf", cnf, "arXiv 1810.01367 (FFJORD)", training=replace(_TRAINING, steps=500)),
 )
