@@ -48,6 +48,8 @@ SIGMOID, LINEAR = range(2)
 """Codes of `preference.SCORES`."""
 NEXT_STEP, SAME_STEP, DISABLED = range(3)
 """What happens at the end of an episode, as Gymnasium defines it."""
+AT_ONCE_S = -1e15
+"""Due before anything else at this instant; the places in the queue of the blocked are added to it."""
 RUNNING, STARTING_UP, ENDED = range(3)
 """Phases of an episode: running, in its start phase, truncated and to be reset by the next step."""
 
@@ -316,7 +318,7 @@ def release(spec: np.ndarray, core: np.ndarray, machine: np.ndarray, i: int, s: 
         if waits and (longest < 0 or machine[i, k].place < machine[i, longest].place):
             longest = k
     if longest >= 0:
-        machine[i, longest].due_s = core[i].time_s
+        machine[i, longest].due_s = AT_ONCE_S + machine[i, longest].place
 
 
 @compiled
@@ -470,9 +472,9 @@ def advance(
     while True:
         due_s, k = np.inf, -1
         for m in range(machine.shape[1]):
-            if machine[i, m].due_s < due_s or (machine[i, m].due_s == due_s and machine[i, m].state == BLOCKED):
+            if machine[i, m].due_s < due_s:
                 due_s, k = machine[i, m].due_s, m
-        next_s = min(due_s, core[i].next_arrival_s)
+        next_s = max(min(due_s, core[i].next_arrival_s), core[i].time_s)
         if next_s > limit_s:
             pass_time(core, station, i, limit_s)
             core[i].event = LIMIT

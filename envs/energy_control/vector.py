@@ -130,6 +130,11 @@ class CompiledPlants:
         return 1 << math.ceil(math.log2(min(1.1 * decisions_per_part * parts + 64.0, 2.0**20)))
 
     @property
+    def started(self) -> bool:
+        """Whether the plants have been started."""
+        return self._batch is not None
+
+    @property
     def batch(self) -> Batch:
         """What the plants showed last."""
         if self._batch is None:
@@ -147,7 +152,7 @@ class CompiledPlants:
         """Start the plants of `mask` anew; the others show what they showed last."""
         if self._batch is None and not mask.all():
             raise gymnasium.error.ResetNeeded("The first reset has to reset every environment.")
-        batch = self._empty() if self._batch is None else self._batch.copy()
+        batch = self.empty_batch() if self._batch is None else self._batch.copy()
         batch.shown["reward"][mask] = 0.0
         batch.shown["truncated"][mask] = False
         return self._start(mask, start, start_s, batch)
@@ -166,17 +171,35 @@ class CompiledPlants:
         if self._batch is None:
             raise gymnasium.error.ResetNeeded("The environment has to be reset before its first step.")
         targets = self._targets(actions)
-        batch = self._empty()
-        ended, call = engine.step_all(
-            self._spec, self._data, self._task, *self._state.values(), targets, DAY_S, *batch.arrays
-        )
-        if call:
-            self._finish_starts(batch)
+        batch = self.empty_batch()
+        ended = self.step_into(batch, targets)
         self._batch = batch
         if not ended or self.autoreset_mode != AutoresetMode.SAME_STEP:
             return batch, None
         final = batch.copy()
         return self._start(batch.shown["truncated"].copy(), "all-on", DAY_S, batch), final
+
+    def step_into(self, batch: Batch, targets: np.ndarray) -> bool:
+        """Step every plant with `targets`, (N, stations) int64, and fill in `batch`; whether an episode ended."""
+        state = self._state
+        ended, call = engine.step_all(
+            self._spec,
+            self._data,
+            self._task,
+            state["core"],
+            state["station"],
+            state["machine"],
+            state["ring"],
+            targets,
+            DAY_S,
+            batch.buffers,
+            batch.machines,
+            batch.scores,
+            batch.shown,
+        )
+        if call:
+            self._finish_starts(batch)
+        return ended
 
     def observation(self, batch: Batch) -> Observation:
         """The batched observation, with the keys in the order of the space."""
@@ -212,10 +235,11 @@ class CompiledPlants:
                 )
         self._state = {name: np.array(state[name]) for name in self._state}
         self._seeded = np.array(state["seeded"])
-        self._batch = self._empty()
+        self._batch = self.empty_batch()
         self._batch.shown["truncated"] = state["truncated"]
 
-    def _empty(self) -> Batch:
+    def empty_batch(self) -> Batch:
+        """Arrays to be filled by a step."""
         return Batch.empty(self.plants, len(self._last), self.plant.machines)
 
     def _targets(self, actions: np.ndarray) -> np.ndarray:

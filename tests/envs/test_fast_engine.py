@@ -117,8 +117,8 @@ def test_without_chance_both_engines_are_equal_event_for_event(
     plants = pair[1].unwrapped._plants
     action, tied = pair[0].action_space.sample(), False
     for step in range(151):
-        # Two machines may be due at one instant by different sums, job + repair and repair + job, in an order that is up
-        # to rounding; from there on the engines may part.
+        # Two machines may be due at one instant by different sums, job + repair and repair + job, in an order up to
+        # rounding; from there on the engines may part.
         tied = tied or (np.diff(np.sort(due_times(plants))) < 1e-6).any()
         try:
             for ours, theirs in zip(*seen, strict=True):
