@@ -38,7 +38,7 @@ class OptimalAgent:
         *,
         env_kwargs: Mapping[str, Any],
     ) -> None:
-        from envs.energy_control import optimal
+        from envs.energy_control.optimal import solve
 
         if not isinstance(observation_space, spaces.Dict) or "event" not in observation_space.spaces:
             raise ValueError(
@@ -46,7 +46,7 @@ class OptimalAgent:
             )
         self.observation_space: spaces.Space = observation_space
         self.action_space = action_space
-        self.solution = optimal.solve(env_kwargs.get("plant", "paper"), settings.weight)
+        self.solution = solve(env_kwargs.get("plant", "paper"), settings.weight)
 
     def act(self, observations: Any, *, deterministic: bool = False) -> np.ndarray:
         """Return the optimal number of machines, one per plant."""

@@ -29,7 +29,10 @@ def test_the_five_packages_are_built():
 def test_a_package_of_the_same_name_is_refused_by_the_command_line(tmp_path):
     (tmp_path / "baselines").mkdir()
     (tmp_path / "baselines" / "__init__.py").write_text("")
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from daif.cli import main; sys.exit(main(['agents']))"
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; "
+        "from daif.cli import main; sys.exit(main(['agents']))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "The package 'baselines' resolves to" in result.stderr
@@ -52,12 +55,18 @@ def test_shipped_reference_data_is_the_tested_one(name):
 
 
 def test_importing_the_environments_leaves_torch_alone():
-    code = "import sys; import envs; import gymnasium; gymnasium.make('daif/EnergyControl-v0').reset(seed=0); print('torch' in sys.modules)"
+    code = (
+        "import sys; import envs; import gymnasium; gymnasium.make('daif/EnergyControl-v0').reset(seed=0); "
+        "print('torch' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "False"
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys; import daif.cli; print(sorted({'torch', 'stable_baselines3', 'matplotlib', 'numba'} & set(sys.modules)))"
+    code = (
+        "import sys; import daif.cli; "
+        "print(sorted({'torch', 'stable_baselines3', 'matplotlib', 'numba'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "[]"

@@ -36,7 +36,8 @@ class BenchmarkSpec:
     cells: tuple[dict[str, Any], ...] = ({},)
     """Settings by cell, over the base."""
     grid: dict[str, Any] = field(default_factory=dict)
-    """Lists of values by field (dots reach into mappings); every cell is run with every combination."""
+    """Lists of values by field (dots reach into mappings); every cell of a learning agent is run with every
+    combination."""
     evaluate: dict[str, Any] = field(default_factory=dict)
     """Options of `daif evaluate`, such as days or episodes."""
 
@@ -94,10 +95,12 @@ def expand(spec: BenchmarkSpec, folder: Path) -> list[Cell]:
         itertools.chain.from_iterable((f"--{k.replace('_', '-')}", str(v)) for k, v in spec.evaluate.items())
     )
     for settings in spec.cells:
-        for values in itertools.product(*(_values(name, spec.grid[name]) for name in spec.grid)):
-            assignments = tuple(f"{name}={json.dumps(value)}" for name, value in zip(spec.grid, values, strict=True))
-            config = apply_assignments(_deep_merge(spec.base, settings), assignments)
-            entry = find_agent(str(config.get("agent", "daif")))
+        merged = _deep_merge(spec.base, settings)
+        entry = find_agent(str(merged.get("agent", "daif")))
+        grid = spec.grid if entry.learns else {}
+        for values in itertools.product(*(_values(name, grid[name]) for name in grid)):
+            assignments = tuple(f"{name}={json.dumps(value)}" for name, value in zip(grid, values, strict=True))
+            config = apply_assignments(merged, assignments)
             for seed in spec.seeds if entry.learns else spec.seeds[:1]:
                 seeded = {**config, "seed": seed}
                 resolved = resolve(config=seeded)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -117,10 +118,11 @@ def _evaluate_rules(folder: Path, days: float, console: Console) -> None:
 
 def _print(folder: Path, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in PLANT_COLUMNS:
-        table.add_column(column)
+    shown = [PLANT_COLUMNS.index(name) for name in ("agent", "seeds", "loss %", "saving %", "optimum's saving there %")]
+    for index in shown:
+        table.add_column(PLANT_COLUMNS[index])
     for row in plant_rows(read_evaluations([folder])):
-        table.add_row(*row)
+        table.add_row(*(escape(row[index]) for index in shown))
     console.print(table, highlight=False)
 
 

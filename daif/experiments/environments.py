@@ -40,7 +40,8 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], *, render_mode: str | N
     """Return a single environment with Gymnasium's default wrappers."""
     spec = find_env(env_id)
     try:
-        return gymnasium.make(spec, render_mode=render_mode, **env_kwargs)
+        rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+        return gymnasium.make(spec, **rendering, **env_kwargs)
     except (gymnasium.error.Error, TypeError) as error:
         raise SettingsError(f"{spec.id} cannot be made: {_one_line(error)}") from error
 

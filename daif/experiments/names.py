@@ -20,6 +20,6 @@ def unknown(kind: str, name: str, known: Iterable[str], *, list_all: bool = True
         close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.55)]
     if close:
         return f"Unknown {kind} {name!r}; did you mean {' or '.join(repr(match) for match in close)}?"
-    if list_all:
+    if list_all and names:
         return f"Unknown {kind} {name!r}; known are {', '.join(names)}."
-    return f"Unknown {kind} {name!r}."
+    return f"Unknown {kind} {name!r}" + ("." if names else "; there is none.")

@@ -20,6 +20,9 @@ from daif.experiments.statistics import bootstrap_iqm, student_interval
 FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#555555")
 _GREY = "#999999"
+_RULE_MARKERS = ("s", "D", "v", "P", "X", "<", ">", "h")
+_LARGEST_LOSS_PCT = 30.0
+"""Loss up to which a learned agent stretches the axis of the trade-off."""
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Preference score", ("plant/preference_score",)),
     ("Production loss, %", ("plant/production_loss_pct",)),
@@ -77,20 +80,25 @@ def tradeoff_figure(evaluations: Sequence[Evaluated], *, reference: bool = True)
     axes = figure.add_subplot()
     if reference:
         _draw_reference(axes)
-    for (label, members), colour in zip(group(plants).items(), _cycle(_COLOURS), strict=False):
+    right = max([5.5, *(1.1 * _loss(one) for one in plants if _is_learned(one) and _loss(one) < _LARGEST_LOSS_PCT)])
+    groups = sorted(group(plants).items(), key=lambda item: not _is_learned(item[1][0]))
+    for number_of_label, ((label, members), colour) in enumerate(zip(groups, _cycle(_COLOURS), strict=False)):
         for number, evaluated in enumerate(members):
             acting = "deterministic" if "deterministic" in evaluated.results else next(iter(evaluated.results))
             loss, saving = (evaluated.results[acting][k] for k in ("production_loss_pct", "energy_saving_pct"))
-            learned = evaluated.content.get("training_seed") is not None
+            learned = _is_learned(evaluated)
+            if middle(loss) > right:
+                label = f"{label} [outside: {middle(loss):.1f}, {middle(saving):.1f}]"
             axes.errorbar(
                 middle(loss), middle(saving), xerr=half_width(loss), yerr=half_width(saving), color=colour,
-                marker="o" if learned else "s", markersize=7 if learned else 5, capsize=2, linestyle="none",
+                marker="o" if learned else _RULE_MARKERS[number_of_label % len(_RULE_MARKERS)],
+                markersize=8 if learned else 5.5, capsize=2, linestyle="none",
                 label=label if number == 0 else None, zorder=4 if learned else 3,
             )  # fmt: skip
     axes.set_xlabel("production loss against all machines on, %")
     axes.set_ylabel("energy saving against all machines on, %")
-    axes.set_xlim(left=-0.15, right=max(5.5, min(_largest_loss(plants) * 1.05, 15.0)))
-    axes.set_ylim(-0.5, 31.0 if _largest_loss(plants) > 5.5 else 25.0)
+    axes.set_xlim(-0.15, right)
+    axes.set_ylim(-0.5, 25.0 if right < 6.0 else 47.0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     return figure
@@ -190,9 +198,12 @@ def _cycle(colours: Sequence[str]) -> Any:
         yield from colours
 
 
-def _largest_loss(evaluations: Sequence[Evaluated]) -> float:
-    losses = [middle(result["production_loss_pct"]) for one in evaluations for result in one.results.values()]
-    return max(losses, default=0.0)
+def _loss(evaluated: Evaluated) -> float:
+    return max(middle(result["production_loss_pct"]) for result in evaluated.results.values())
+
+
+def _is_learned(evaluated: Evaluated) -> bool:
+    return evaluated.content.get("training_seed") is not None
 
 
 def _columns(run: Path) -> list[str]:
