@@ -24,7 +24,7 @@ from daif.metrics import Metrics
 from daif.optimiser import OwnedAdam
 from daif.outcomes import OutcomePreference, OutcomeScale
 from daif.policy_encoding import policy_encoding
-from daif.preference import preference_of
+from daif.preference import observed_column, preference_of
 from daif.randomness import OwnedRandomness
 from world_models.likelihood import ObservationCodec
 from world_models.overshooting_vae import OvershootingVAE
@@ -69,6 +69,7 @@ class DAIFAgent:
         spec = self._preference_spec()
         self.weights = OutcomePreference.parse(spec) if _weighs_outcomes(spec) else OutcomePreference(())
         self.preference = preference_of(spec, self.codec)
+        self.preferred_column = observed_column(spec, self.codec)
         self.columns = self.codec.columns(c.observe, pooled=c.pooled).to(self.device)
         inputs = self.columns.shape[1] + len(self.weights.free)
         self.actor = Actor(inputs, self.action_space, c.actor_hidden).to(self.device)

@@ -62,12 +62,14 @@ def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tens
     transition_optimiser.apply()  # line 16: θ_s alone
     model_optimiser.apply()  # lines 17, 18: φ_s and θ_o alone
     model.eval()
+    error = (prediction.observation.mean - o_next).abs().detach()
+    column = agent.preferred_column
     return {
         "model/transition_loss": l_s.detach(),
         "model/reconstruction_loss": inaccuracy.detach(),
         "model/complexity": divergence.detach(),
-        "model/observation_error": (prediction.observation.mean - o_next).abs().mean().detach(),
-    }
+        "model/observation_error": error.mean(),
+    } | ({} if column is None else {"model/preference_mae": error[:, column].mean()})
 
 
 def improve_policy(agent: DAIFAgent, observations: Tensor) -> dict[str, Tensor]:

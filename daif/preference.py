@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from world_models.likelihood import ObservationCodec
+from world_models.likelihood import ObservationCodec, Part
 from world_models.overshooting_vae import Prediction
 
 Preference = Callable[[Prediction], Tensor]
@@ -31,7 +31,7 @@ def surprise(probability: Tensor) -> Tensor:
     return -probability.clamp(SMALLEST, 1.0).log()
 
 
-def _observation(spec: str, codec: ObservationCodec) -> Preference:
+def _observed_component(spec: str, codec: ObservationCodec) -> tuple[Part, int]:
     match = re.fullmatch(r"observation:(.*)\[(-?\d+)\]", spec)
     names = ", ".join(repr(part.name) for part in codec.parts if part.kind in ("unit", "image"))
     if match is None:
@@ -42,7 +42,15 @@ def _observation(spec: str, codec: ObservationCodec) -> Preference:
         raise ValueError(f"preference {spec!r} names no observation part on [0, 1]; there are: {names or 'none'}")
     if not -part.size <= index < part.size:
         raise ValueError(f"preference {spec!r}: the part {name!r} has {part.size} components")
-    return lambda prediction: surprise(prediction.observation.part_mean(name)[..., index])
+    return part, index % part.size
+
+
+def observed_column(spec: str, codec: ObservationCodec) -> int | None:
+    """The column of the flattened observation that the preference reads, or None where it is no single one."""
+    if not spec.startswith("observation:"):
+        return None
+    part, index = _observed_component(spec, codec)
+    return part.start + index
 
 
 def _goal(spec: str, codec: ObservationCodec) -> Preference:
@@ -86,7 +94,8 @@ def preference_of(spec: str, codec: ObservationCodec) -> Preference:
     if spec == "reward" or spec.startswith("outcomes:"):
         return outcome_surprise
     if spec.startswith("observation:"):
-        return _observation(spec, codec)
+        part, index = _observed_component(spec, codec)
+        return lambda prediction: surprise(prediction.observation.part_mean(part.name)[..., index])
     if spec.startswith("goal="):
         return _goal(spec, codec)
     if ":" in spec:
