@@ -98,7 +98,8 @@ class DAIFAgent:
         self.log_temperature = torch.nn.Parameter(
             torch.tensor(math.log(max(c.entropy_weight, 1e-8)), device=self.device)
         )
-        if c.entropy_target is not None:
+        self.adapts_temperature = c.adapt_entropy_weight and not self.actor.discrete
+        if self.adapts_temperature:
             self.optimisers["temperature"] = OwnedAdam([self.log_temperature], c.actor_learning_rate)
         self.run_time_weights = self.weights.relative(c.run_time_weights)
 
@@ -219,7 +220,7 @@ class DAIFAgent:
             if name != "temperature":
                 optimiser.set_learning_rate(rate * rates[name.partition("-")[0]])
         self.exploration = c.exploration + progress * (c.exploration_end - c.exploration)
-        if c.entropy_target is None and c.entropy_weight > 0.0:
+        if not self.adapts_temperature and c.entropy_weight > 0.0:
             end = c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end
             self.log_temperature.data.fill_(math.log(c.entropy_weight) + progress * math.log(end / c.entropy_weight))
 

@@ -77,8 +77,8 @@ def improve_policy(agent: DAIFAgent, observations: Tensor) -> dict[str, Tensor]:
     relative = agent.weights.sample(len(observations)).to(observations)
     loss, g, policy_entropy = policy_loss(agent, observations, relative)
     agent.optimisers["actor"].step(loss)  # line 36: φ_a alone
-    if "temperature" in agent.optimisers:  # departure: the entropy's weight is adapted
-        gap = (policy_entropy.detach() - (agent.config.entropy_target or 0.0)).mean()
+    if agent.adapts_temperature:  # departure: the entropy's weight is adapted
+        gap = (policy_entropy.detach() + agent.actor.action_size).mean()
         agent.optimisers["temperature"].step(agent.log_temperature * gap)
     return {
         "efe/total": g.total.mean().detach(),

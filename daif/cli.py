@@ -46,6 +46,8 @@ class Train:
     """Arguments of the environment."""
     steps: int | None = None
     """Training decisions."""
+    preference: str | None = None
+    """What DAIF prefers: reward, goal=..., outcomes:..., or module:function (short for --set preference=...)."""
     device: str | None = None
     """cpu, cuda, cuda:N or auto."""
     threads: int | None = None
@@ -263,7 +265,7 @@ def _train(command: Train) -> int:
             preset=command.preset,
             config=None if command.config is None else read_yaml(command.config),
             env_kwargs=apply_assignments({}, command.env_kwargs),
-            settings=apply_assignments({}, command.set),
+            settings=_settings(command),
             seed=seed,
             steps=command.steps,
             device=command.device,
@@ -288,6 +290,13 @@ def _train(command: Train) -> int:
         if code:
             return code
     return 0
+
+
+def _settings(command: Train) -> dict[str, Any]:
+    from daif.experiments.settings import apply_assignments
+
+    preference = {} if command.preference is None else {"preference": command.preference}
+    return {**preference, **apply_assignments({}, command.set)}
 
 
 def _report_training(run: Any, result: Any) -> int:

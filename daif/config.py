@@ -71,8 +71,8 @@ class DAIFConfig:
     """Weight of the actor's entropy, subtracted from G (a regulariser that Algorithm 1 does not have)."""
     entropy_weight_end: float | None = None
     """Weight at the end of training, approached geometrically; by default as at the start."""
-    entropy_target: float | None = None
-    """Entropy (nats) that the weight is adapted to, as in SAC; by default it is not adapted."""
+    adapt_entropy_weight: bool = False
+    """Continuous actions: adapt the weight so that the entropy stays at minus the number of dimensions, as SAC does."""
     learning_rate_end: float = 1.0
     """Fraction of the learning rates that is left at the end of training, approached linearly."""
     max_gradient_norm: float | None = None

@@ -142,6 +142,7 @@ def record(
         "env": config.env,
         "env_kwargs": dict(config.env_kwargs),
         "agent": config.agent,
+        "preset": config.preset,
         "settings": dict(settings),
         "checkpoint": checkpoint,
         "training_seed": config.seed if config.entry.learns else None,

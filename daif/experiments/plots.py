@@ -29,7 +29,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Energy saving, %", ("plant/energy_saving_pct",)),
     ("Energy per part, kJ", ("plant/kj_per_part",)),
     ("Expected free energy, nats", ("efe/total",)),
-    ("Error of the predicted preference (MAE)", ("model/preference_mae", "model/outcome_error", "model/loss")),
+    ("Error of the prediction (MAE)", ("model/preference_mae", "model/observation_error")),
 )
 _AUTHORS_COLUMNS = {
     "plant/preference_score": "preference_score",

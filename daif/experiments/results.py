@@ -41,10 +41,11 @@ class Evaluated:
 
     @property
     def label(self) -> str:
-        """The agent with the settings that it was given by hand."""
+        """The agent with its preset and the settings that it was given by hand."""
         settings = self.content.get("settings") or {}
         extra = ", ".join(f"{name}={value}" for name, value in settings.items())
-        return f"{self.agent} ({extra})" if extra else self.agent
+        name = " ".join(part for part in (self.agent, self.content.get("preset")) if part)
+        return f"{name} ({extra})" if extra else name
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete, MultiDiscrete
 from rich.console import Console
 
 from daif.experiments.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -29,6 +30,7 @@ from daif.experiments.protocol import Agent, Learner
 from daif.experiments.registry import BuildContext
 from daif.experiments.runs import MetricsFile, RunFolder
 from daif.experiments.settings import SettingsError, build
+from daif.health import diagnose
 
 _MAX_BAD_EPOCHS = 3
 _EVALUATIONS_IN_A_RUN = 20
@@ -132,6 +134,7 @@ class _Session:
         self.best: float | None = None
         self.elapsed_s = 0.0
         self.evaluator = PeriodicEvaluator(config, learner)
+        self._warned: set[str] = set()
 
     def resume(self) -> None:
         if not self.run_folder.checkpoint("latest").is_file():
@@ -185,11 +188,21 @@ class _Session:
                         break
                 else:
                     bad_epochs = 0
+                    self._warn_of(metrics, report)
                     self._save(metrics)
                 if interrupted() and self.epoch < self.learner.epochs:
                     outcome = "interrupted"
                     break
         return TrainingResult(self.epoch, self.learner.decisions, outcome, self.best)
+
+    def _warn_of(self, metrics: Mapping[str, float], report: ProgressReport) -> None:
+        """Name signs of a training that goes wrong, each once."""
+        discrete = isinstance(self.learner.action_space, Discrete | MultiDiscrete)
+        for sign in diagnose(metrics, discrete_actions=discrete):
+            kind = sign.split(" has ")[0]
+            if kind not in self._warned:
+                self._warned.add(kind)
+                report.warn(f"Epoch {self.epoch}: {sign}.")
 
     def _save(self, metrics: Mapping[str, float]) -> None:
         score = metrics.get(self.evaluator.metric)
