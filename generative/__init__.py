@@ -1,1 +1,72 @@
-"""Generative models: the parts that world models are built from, each proved right against an oracle."""
+"""Generative models: the parts that world models are built from, each proved right against an oracle.
+
+Every public name is importable from here; its module is loaded when the name is first used, so that `import generative`
+costs nothing and leaves torch's global state as it was.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_EXPORTS: dict[str, tuple[str, ...]] = {
+    "generative.autoregressive": (
+        "Autoregressive",
+        "BinaryConditional",
+        "DeepNADE",
+        "LevelConditional",
+        "MixtureConditional",
+        "made",
+        "n_ar",
+        "nade",
+        "pixel_cnn",
+        "pixel_rnn",
+        "rnade",
+        "rnn",
+    ),
+    "generative.data": ("Dataset", "dequantise", "load"),
+    "generative.demo": ("list_models", "train_demo"),
+    "generative.diffusion": ("DDPM", "FlowMatching"),
+    "generative.divergences": ("energy_distance", "entropy", "kl"),
+    "generative.estimators": (
+        "AmortisedMessage",
+        "StructuralModel",
+        "backdoor_mean",
+        "backdoor_stratified",
+        "darn",
+        "distil",
+        "expectation_propagation",
+        "importance_evidence",
+        "pathwise",
+        "score_function",
+    ),
+    "generative.flows": (
+        "Dequantised",
+        "Flow",
+        "cnf",
+        "iaf",
+        "maf",
+        "nice",
+        "nsf",
+        "planar",
+        "radial",
+        "real_nvp",
+    ),
+    "generative.protocol": ("Given",),
+    "generative.registry": ("Entry", "build", "entries", "entry"),
+    "generative.training": ("History", "TrainingConfig", "evaluate", "fit", "seeded"),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module that holds a public name (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'generative' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*globals(), *__all__]

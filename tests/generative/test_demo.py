@@ -164,3 +164,12 @@ def test_every_listed_model_builds_and_has_what_it_says() -> None:
             model = registry.build(row["model"], data[name])
             # Levels are dequantised by flows, whose exact density then is a bound.
             assert model().has <= {*row["has"].split(", "), "elbo"}, row["model"]
+
+
+def test_every_exported_name_is_there() -> None:
+    import generative
+
+    for name in generative.__all__:
+        assert getattr(generative, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = generative.nothing
