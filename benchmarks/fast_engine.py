@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/fast_engine.py
 
 Every engine steps the plant with all machines on or with n drawn at random; engines take turns, round after round, so
-that a busy machine slows them alike, and the median and the best round are printed. CPU time is what counts on a machine
+that a busy machine slows them alike; the median and the best round are printed. CPU time is what counts on a machine
 that is shared; wall time is given too.
 """
 

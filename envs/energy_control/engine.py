@@ -104,6 +104,10 @@ CORE = np.dtype(
         ("read_made", np.int64),
         ("head", np.int64),  # ring: where the next reading goes, and the reading at the window's beginning
         ("tail", np.int64),
+        ("tail_s", np.float64),  # what stands there, kept at hand because the ring is out of the processor's caches
+        ("tail_kj", np.float64),
+        ("tail_made", np.float64),
+        ("next_s", np.float64),  # and the time of the reading after it
         ("phase", np.int64),
         ("start", np.int64),  # kind of start
         ("rng", np.uint64, (6,)),
@@ -540,8 +544,8 @@ def begin(
     core[i].fade_weight = core[i].fade_kw = core[i].fade_parts_per_s = 0.0
     core[i].read_s, core[i].read_kj, core[i].read_made = -start_s, 0.0, 0
     core[i].energy_kj, core[i].made = 0.0, 0
-    ring[i, 0, 0] = -start_s
-    ring[i, 0, 1] = ring[i, 0, 2] = 0.0
+    ring[i, 0, 0] = core[i].tail_s = -start_s
+    ring[i, 0, 1] = ring[i, 0, 2] = core[i].tail_kj = core[i].tail_made = 0.0
     core[i].head, core[i].tail = 1, 0
     zero_meter(core, station, ring, i)
 
@@ -553,6 +557,8 @@ def zero_meter(core: np.ndarray, station: np.ndarray, ring: np.ndarray, i: int) 
     for reading in range(core[i].tail, core[i].head):
         ring[i, reading & wrap, 1] -= core[i].energy_kj
         ring[i, reading & wrap, 2] -= core[i].made
+    core[i].tail_kj -= core[i].energy_kj
+    core[i].tail_made -= core[i].made
     core[i].read_kj -= core[i].energy_kj
     core[i].read_made -= core[i].made
     core[i].energy_kj = 0.0
@@ -621,14 +627,17 @@ def average(task: np.ndarray, core: np.ndarray, ring: np.ndarray, i: int) -> tup
     ring[i, at, 1] = core[i].energy_kj
     ring[i, at, 2] = core[i].made
     core[i].head += 1
-    tail = core[i].tail
-    while ring[i, (tail + 1) & wrap, 0] <= time_s - window_s:
-        tail += 1
-    core[i].tail = tail
-    at = tail & wrap
-    span_s = time_s - ring[i, at, 0]
+    if core[i].head == core[i].tail + 2:
+        core[i].next_s = time_s
+    while core[i].next_s <= time_s - window_s:
+        core[i].tail += 1
+        core[i].tail_s = core[i].next_s
+        core[i].tail_kj = ring[i, core[i].tail & wrap, 1]
+        core[i].tail_made = ring[i, core[i].tail & wrap, 2]
+        core[i].next_s = ring[i, (core[i].tail + 1) & wrap, 0]
+    span_s = time_s - core[i].tail_s
     if span_s > 0.0:
-        return 60.0 * (core[i].made - ring[i, at, 2]) / span_s, (core[i].energy_kj - ring[i, at, 1]) / span_s
+        return 60.0 * (core[i].made - core[i].tail_made) / span_s, (core[i].energy_kj - core[i].tail_kj) / span_s
     return 0.0, 0.0
 
 

@@ -52,7 +52,7 @@ class Batch:
             np.empty((plants, stations), dtype=np.int64),
             np.empty((plants, machines), dtype=np.int64),
             np.empty((plants, 3), dtype=np.float32),
-            np.zeros(plants, dtype=engine.SHOWN),
+            np.empty(plants, dtype=engine.SHOWN),
         )
 
     def copy(self) -> Batch:
