@@ -11,6 +11,8 @@ from daif.experiments.names import unknown
 from daif.experiments.registry import AgentEntry, find_agent
 from daif.experiments.settings import SettingsError, build, read_yaml, to_plain
 
+GENERAL = "general"
+"""The preset for an environment that has none of its own."""
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 
 
@@ -160,12 +162,12 @@ def preset_names(agent: str) -> list[str]:
 
 
 def default_preset(agent: str, env: str) -> str | None:
-    """Return the agent's preset for an environment: the one marked `default: true` there."""
+    """Return the agent's preset for an environment: the one marked `default: true` there, else its `general` one."""
     for name in preset_names(agent):
         content = read_yaml(PRESETS_FOLDER / agent / f"{name}.yaml")
         if content.get("env") == env and content.get("default", False):
             return name
-    return None
+    return GENERAL if GENERAL in preset_names(agent) else None
 
 
 def _preset(agent: str, name: str | None, env: str | None) -> tuple[str | None, dict[str, Any]]:
