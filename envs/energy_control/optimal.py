@@ -582,19 +582,21 @@ def front(plant: str | Path | Plant | Mapping[str, Any], weights: Iterable[float
 
 def front_rows(plant: str | Path | Plant | Mapping[str, Any], weights: Iterable[float]) -> list[dict[str, float]]:
     """The front as rows of a CSV file: weight, throughput, power, loss, saving, gain and its bounds."""
-    return [
-        {
-            "weight_kj_per_part": solution.weight_kj_per_part,
-            "parts_per_min": solution.parts_per_min,
-            "power_kw": solution.power_kw,
-            "production_loss_pct": solution.loss_pct,
-            "energy_saving_pct": solution.saving_pct,
-            "gain_kw": solution.gain_kw,
-            "gain_lower_kw": solution.bounds_kw[0],
-            "gain_upper_kw": solution.bounds_kw[1],
-        }
-        for solution in front(plant, weights)
-    ]
+    return [as_row(solution) for solution in front(plant, weights)]
+
+
+def as_row(solution: Solution) -> dict[str, float]:
+    """Return a solution's figures by the names of the columns."""
+    return {
+        "weight_kj_per_part": solution.weight_kj_per_part,
+        "parts_per_min": solution.parts_per_min,
+        "power_kw": solution.power_kw,
+        "production_loss_pct": solution.loss_pct,
+        "energy_saving_pct": solution.saving_pct,
+        "gain_kw": solution.gain_kw,
+        "gain_lower_kw": solution.bounds_kw[0],
+        "gain_upper_kw": solution.bounds_kw[1],
+    }
 
 
 def write_front(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
