@@ -21,7 +21,12 @@ def make_run(folder, seed, *, agent="daif", horizon=10, loss=0.5, saving=18.0):
     run.write_config({"env": "daif/EnergyControl-v0", "agent": agent, "seed": seed, "settings": {"horizon": horizon}})
     file = MetricsFile(run.metrics_file)
     for epoch in range(1, 5):
-        row = {"epoch": epoch, "time/total_timesteps": 100 * epoch, "efe/total": 1.0 / epoch, "model/loss": 2.0 / epoch}
+        row = {
+            "epoch": epoch,
+            "time/total_timesteps": 100 * epoch,
+            "efe/total": 1.0 / epoch,
+            "model/preference_mae": 2.0 / epoch,
+        }
         if epoch % 2 == 0:
             row |= {
                 "eval/objective_kw": epoch + seed, "plant/preference_score": 0.2 * epoch, "plant/kj_per_part": 1400.0,

@@ -223,6 +223,23 @@ def test_bad_numbers_are_named_and_the_good_checkpoints_kept(tmp_path, monkeypat
     assert load_checkpoint(run.checkpoint("best")).epoch <= 2
 
 
+def test_signs_of_a_training_that_goes_wrong_are_named_once(tmp_path, monkeypatch):
+    config = configuration("ppo")
+    run = start(config, tmp_path / "run")
+    original = AGENTS["ppo"].create
+
+    def create(context, settings):
+        learner = original(context, settings)
+        learn = learner.learn_epoch
+        learner.learn_epoch = lambda make_envs, epoch: {**learn(make_envs, epoch), "policy/entropy": 0.0}
+        return learner
+
+    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
+    assert train(config, run, console).outcome == "finished"
+    assert console.export_text().count("the policy has collapsed") == 1
+
+
 def test_evaluations_use_other_seeds_than_training(tmp_path, monkeypatch):
     seeds = []
     original = AGENTS["ppo"].create
