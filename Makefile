@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Small networks run fastest on one thread; the tests and the demo use both cores by processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-slow check format clean
+.PHONY: install demo test test-slow check figures format clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,11 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The figure and the table of the README, from the evaluations that are kept with the project.
+figures: install
+	$(BIN)/daif plot tradeoff runs/reference/evaluations --output runs/reference/tradeoff.png
+	$(BIN)/daif report runs/reference/evaluations --into README.md
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -128,6 +128,8 @@ class Report:
     """Of the table."""
     output: Path | None = None
     """File; by default it is printed."""
+    into: Path | None = None
+    """Markdown file with marks for the results, such as README.md: the table goes between them."""
 
 
 @dataclass(frozen=True)
@@ -347,9 +349,13 @@ def _plot(command: Plot) -> int:
 
 
 def _report(command: Report) -> int:
-    from daif.experiments.report import report
+    from daif.experiments.report import insert, report
 
     text = report(command.runs, command.format)
+    if command.into is not None:
+        insert(command.into, text)
+        console.print(f"Updated {command.into}", soft_wrap=True, markup=False)
+        return 0
     if command.output is None:
         console.print(text, soft_wrap=True, markup=False, highlight=False)
     else:

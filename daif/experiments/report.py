@@ -37,6 +37,19 @@ def report(paths: Sequence[Path], form: str) -> str:
     return "\n\n".join(parts)
 
 
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def insert(path: Path, text: str) -> None:
+    """Put a table between the marks of a Markdown file, in the place of what was there; SettingsError if none."""
+    content = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SettingsError(f"{path} lacks the marks {BEGIN} and {END} between which the table goes.")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
 PLANT_COLUMNS = ("agent", "acting", "seeds", "loss %", "saving %", "optimum's saving there %", "parts/min", "kW")
 EPISODE_COLUMNS = ("environment", "agent", "acting", "seeds", "mean return", "decisions")
 

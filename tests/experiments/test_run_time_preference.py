@@ -1,0 +1,32 @@
+"""A trained agent takes another preference at once; one that can't says so."""
+
+import pytest
+
+from daif.experiments.config import resolve
+from daif.experiments.run_time_preference import busy_kj_per_part, prefer
+from daif.experiments.settings import SettingsError
+from daif.experiments.train import build_agent
+
+
+def test_the_worth_of_a_part_becomes_the_weight_of_a_lost_one() -> None:
+    agent = build_agent(resolve(agent="daif", preset="fast"))
+    assert busy_kj_per_part({}) == pytest.approx(15.0 * 83.7)
+    prefer(agent, {"weight": 5000.0}, {})
+    by_worth = agent.run_time_weights.clone()
+    prefer(agent, {"lost": 5000.0 - 15.0 * 83.7}, {})
+    assert by_worth.allclose(agent.run_time_weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("all-on", {"weight": 5000.0}, "Only an agent that predicts outcomes"),
+        ("daif", {"weight": 1e9}, "outside"),
+        ("daif", {"wieght": 5000.0}, "no outcome 'wieght'"),
+        ("daif", {"lost": "many"}, "must be a number"),
+    ],
+)
+def test_what_cannot_be_preferred_is_named(name: str, weights: dict, message: str) -> None:
+    agent = build_agent(resolve(agent=name, preset="fast" if name == "daif" else "none"))
+    with pytest.raises(SettingsError, match=message):
+        prefer(agent, weights, {})
