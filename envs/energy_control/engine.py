@@ -206,6 +206,11 @@ def build_spec(plant: Plant, assignment: str | None = None) -> tuple[np.ndarray,
     return spec, np.array(data, dtype=np.float64)
 
 
+def streams(seed: int | None) -> np.ndarray:
+    """Beginnings of a plant's streams of random numbers, from a seed or, without one, from the operating system."""
+    return np.random.SeedSequence(seed).generate_state(6, np.uint64)
+
+
 # Random times ---------------------------------------------------------------------------------------------------------
 
 

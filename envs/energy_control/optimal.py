@@ -604,7 +604,7 @@ def write_front(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: f"{value:.8g}" for key, value in row.items()} for row in rows)
+        writer.writerows({key: f"{value:.12g}" for key, value in row.items()} for row in rows)
 
 
 @dataclass(frozen=True)
