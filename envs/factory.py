@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from envs.energy_control.config import _choice
+from envs.checks import SettingError, choice, closest
 from envs.energy_control.env import EnergyControlEnv
 
 ENGINES: tuple[str, ...] = ("simpy", "fast")
@@ -21,7 +20,7 @@ ARGUMENTS = tuple(inspect.signature(EnergyControlEnv.__init__).parameters)[1:]
 def make_energy_control(*, engine: str = "simpy", **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """One environment: the readable SimPy model or the compiled one."""
     _check_arguments(kwargs)
-    if _choice(engine, "The engine", ENGINES) == "simpy":
+    if choice(engine, "The engine", ENGINES) == "simpy":
         return EnergyControlEnv(**kwargs)
     from envs.energy_control.fast import FastEnergyControlEnv  # compiled on import
 
@@ -35,7 +34,7 @@ make_energy_control.metadata = EnergyControlEnv.metadata  # type: ignore[attr-de
 def make_energy_control_vector(*, num_envs: int, engine: str = "fast", **kwargs: Any) -> VectorEnv[Any, Any, Any]:
     """A vector environment: the compiled one, or SimPy models in turn."""
     _check_arguments(kwargs.keys() - {"autoreset_mode"})
-    if _choice(engine, "The engine", ENGINES) == "simpy":
+    if choice(engine, "The engine", ENGINES) == "simpy":
         autoreset = {"autoreset_mode": kwargs.pop("autoreset_mode")} if "autoreset_mode" in kwargs else {}
         return SyncVectorEnv([partial(EnergyControlEnv, **kwargs)] * num_envs, **autoreset)
     from envs.energy_control.vector import EnergyControlVectorEnv  # compiled on import
@@ -46,7 +45,6 @@ def make_energy_control_vector(*, num_envs: int, engine: str = "fast", **kwargs:
 def _check_arguments(names: Iterable[str]) -> None:
     for name in names:
         if name not in ARGUMENTS:
-            close = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            allowed = ", ".join(("engine", *ARGUMENTS))
-            raise ValueError(f"daif/EnergyControl-v0 has no argument {name!r}{hint}; allowed: {allowed}.")
+            allowed = ("engine", *ARGUMENTS)
+            hint = closest(name, allowed)
+            raise SettingError(f"daif/EnergyControl-v0 has no argument {name!r}{hint}; allowed: {', '.join(allowed)}.")

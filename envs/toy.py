@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.energy_control.config import _number, _whole
+from envs.checks import number, whole
 
 
 class IdentityEnv(gymnasium.Env[Any, Any]):
@@ -22,8 +22,8 @@ class IdentityEnv(gymnasium.Env[Any, Any]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's attribute
 
     def __init__(self, *, actions: int = 4, steps: int = 100) -> None:
-        self._steps = _whole(steps, "The number of steps", 1, 10**9)
-        self._actions = _whole(actions, "The number of actions", 2, 10_000)
+        self._steps = whole(steps, "The number of steps", 1, 10**9)
+        self._actions = whole(actions, "The number of actions", 2, 10_000)
         self.action_space = spaces.Discrete(actions)
         self.observation_space = spaces.Discrete(actions)
         self.optimal_return = float(steps)
@@ -58,8 +58,8 @@ class IdentityContinuousEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's attribute
 
     def __init__(self, *, dimensions: int = 1, steps: int = 100) -> None:
-        self._steps = _whole(steps, "The number of steps", 1, 10**9)
-        shape = (_whole(dimensions, "The number of dimensions", 1, 10_000),)
+        self._steps = whole(steps, "The number of steps", 1, 10**9)
+        shape = (whole(dimensions, "The number of dimensions", 1, 10_000),)
         self.action_space = spaces.Box(-1.0, 1.0, shape, np.float32)
         self.observation_space = spaces.Box(-1.0, 1.0, shape, np.float32)
         self.optimal_return = 0.0
@@ -98,8 +98,8 @@ class ChainEnv(gymnasium.Env[Any, Any]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's attribute
 
     def __init__(self, *, length: int = 8, small: float = 0.2) -> None:
-        self.length = _whole(length, "The length of the chain", 2, 10_000)
-        self.small = _number(small, "The small reward", 0.0, 1.0)
+        self.length = whole(length, "The length of the chain", 2, 10_000)
+        self.small = number(small, "The small reward", 0.0, 1.0)
         self.action_space = spaces.Discrete(2)
         self.observation_space = spaces.Discrete(length)
         self.optimal_return = 1.0

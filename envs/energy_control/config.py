@@ -3,7 +3,7 @@
 A plant is a tuple of stations in series, fed by one arrival process. Every random time is a `Distribution` of one flat
 shape (kind, mean, one parameter, sample values), so that a plant turns into plain arrays without a lookup.
 
-Errors: every bad value raises `PlantError`, a `ValueError` whose message is one sentence with the value and what is
+Errors: every bad value raises `SettingError`, a `ValueError` whose message is one sentence with the value and what is
 allowed.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import yaml
+
+from envs.checks import SettingError, choice, closest, number, whole
 
 STATES: tuple[str, ...] = ("standby", "start_up", "idle", "busy", "failed")
 """Names of the machine states, in the order of their codes."""
@@ -46,56 +47,20 @@ DAY_S = 86_400.0
 Built = TypeVar("Built")
 
 
-class PlantError(ValueError):
-    """A plant's configuration is wrong; the message says in one sentence what and what is allowed."""
-
-
-def _number(value: object, what: str, low: float, high: float, *, above: bool = False) -> float:
-    """`value` as a float in [low, high], or in (low, high] with `above`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise PlantError(f"{what} must be a number, not {value!r}.")
-    number = float(value)
-    if not (low < number if above else low <= number) or not number <= high:
-        allowed = f"above {low:g}" if above else f"at least {low:g}"
-        raise PlantError(f"{what} is {number:g}; it must be {allowed} and at most {high:g}.")
-    return number
-
-
-def _whole(value: object, what: str, low: int, high: int) -> int:
-    """`value` as an int in low..high."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise PlantError(f"{what} must be a whole number, not {value!r}.")
-    if not low <= value <= high:
-        raise PlantError(f"{what} is {int(value)}; it must be from {low} to {high}.")
-    return int(value)
-
-
-def _choice(value: object, what: str, allowed: Sequence[str]) -> str:
-    """`value`, which has to be one of `allowed`."""
-    if isinstance(value, str) and value in allowed:
-        return value
-    raise PlantError(f"{what} {value!r} is unknown{_closest(value, allowed)}; allowed: {', '.join(allowed)}.")
-
-
-def _closest(value: object, allowed: Sequence[str]) -> str:
-    matches = difflib.get_close_matches(str(value), allowed, n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
-
-
 def _mapping(value: object, what: str, cls: type, extra: Sequence[str] = ()) -> dict[str, Any]:
     """`value` as a dict whose keys are all fields of the dataclass `cls` (or `extra`), the required ones present."""
     if not isinstance(value, Mapping):
-        raise PlantError(f"{what} must be a mapping of settings, not {value!r}.")
+        raise SettingError(f"{what} must be a mapping of settings, not {value!r}.")
     fields = [f for f in dataclasses.fields(cls) if f.init]
     allowed = [f.name for f in fields] + list(extra)
     for key in value:
         if key not in allowed:
-            close = _closest(key, allowed)
-            raise PlantError(f"{what} has no setting {key!r}{close}; allowed: {', '.join(allowed)}.")
+            close = closest(key, allowed)
+            raise SettingError(f"{what} has no setting {key!r}{close}; allowed: {', '.join(allowed)}.")
     for f in fields:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in value:
-            raise PlantError(f"{what} lacks the setting {f.name!r}.")
+            raise SettingError(f"{what} lacks the setting {f.name!r}.")
     return dict(value)
 
 
@@ -115,27 +80,29 @@ class Distribution:
     """Empirical only: the sample that is drawn from, with replacement, in seconds."""
 
     def __post_init__(self) -> None:
-        _choice(self.kind, "The distribution", DISTRIBUTIONS)
+        choice(self.kind, "The distribution", DISTRIBUTIONS)
         if self.kind == "empirical":
             if not self.values:
-                raise PlantError("An empirical distribution needs at least one value (`values` or `csv`); it has none.")
-            values = tuple(_number(v, "A value of an empirical distribution", 0.0, MAX_TIME_S) for v in self.values)
+                raise SettingError(
+                    "An empirical distribution needs at least one value (`values` or `csv`); it has none."
+                )
+            values = tuple(number(v, "A value of an empirical distribution", 0.0, MAX_TIME_S) for v in self.values)
             object.__setattr__(self, "values", values)
             object.__setattr__(self, "mean_s", math.fsum(values) / len(values))
         elif self.values:
-            raise PlantError(f"Only an empirical distribution has values, not a {self.kind} one.")
+            raise SettingError(f"Only an empirical distribution has values, not a {self.kind} one.")
         if isinstance(self.mean_s, float) and math.isnan(self.mean_s):
-            raise PlantError(f"The {self.kind} distribution has no mean; `mean_s` must be a number of seconds.")
-        mean_s = _number(self.mean_s, f"The mean of the {self.kind} distribution (mean_s)", 0.0, MAX_TIME_S)
+            raise SettingError(f"The {self.kind} distribution has no mean; `mean_s` must be a number of seconds.")
+        mean_s = number(self.mean_s, f"The mean of the {self.kind} distribution (mean_s)", 0.0, MAX_TIME_S)
         object.__setattr__(self, "mean_s", mean_s)
         if mean_s == 0.0 and self.kind not in ("deterministic", "empirical"):
-            raise PlantError(f"The mean of the {self.kind} distribution (mean_s) is 0; it must be above 0.")
-        _whole(self.phases, "The number of phases of an Erlang distribution", 1, 1000)
-        object.__setattr__(self, "cv", _number(self.cv, "The coefficient of variation (cv)", 0.0, 100.0, above=True))
+            raise SettingError(f"The mean of the {self.kind} distribution (mean_s) is 0; it must be above 0.")
+        whole(self.phases, "The number of phases of an Erlang distribution", 1, 1000)
+        object.__setattr__(self, "cv", number(self.cv, "The coefficient of variation (cv)", 0.0, 100.0, above=True))
         if self.phases != 1 and self.kind != "erlang":
-            raise PlantError(f"Only an erlang distribution has phases, not a {self.kind} one.")
+            raise SettingError(f"Only an erlang distribution has phases, not a {self.kind} one.")
         if self.cv != 1.0 and self.kind != "lognormal":
-            raise PlantError(f"Only a lognormal distribution has a cv, not a {self.kind} one.")
+            raise SettingError(f"Only a lognormal distribution has a cv, not a {self.kind} one.")
 
     @classmethod
     def from_dict(cls, data: object, what: str = "The distribution", folder: Path | None = None) -> Distribution:
@@ -147,20 +114,20 @@ class Distribution:
         path, column = settings.pop("csv", None), settings.pop("column", None)
         if path is not None:
             if settings.get("values"):
-                raise PlantError(f"{what} has both `values` and `csv`; give one of them.")
+                raise SettingError(f"{what} has both `values` and `csv`; give one of them.")
             settings["values"] = read_sample(Path(folder or ".") / str(path), column)
         elif column is not None:
-            raise PlantError(f"{what} names a column ({column!r}) but no `csv` file.")
+            raise SettingError(f"{what} names a column ({column!r}) but no `csv` file.")
         values = settings.get("values", ())
         if isinstance(values, str) or not isinstance(values, Sequence):
-            raise PlantError(f"The values of {what.lower()} must be a list of numbers, not {values!r}.")
+            raise SettingError(f"The values of {what.lower()} must be a list of numbers, not {values!r}.")
         settings["values"] = tuple(values)
         if settings.get("mean_s", 0.0) is None:
             settings["mean_s"] = math.nan
         try:
             return cls(**settings)
-        except PlantError as error:
-            raise PlantError(f"{what}: {error}") from None
+        except SettingError as error:
+            raise SettingError(f"{what}: {error}") from None
 
     @property
     def code(self) -> int:
@@ -199,18 +166,18 @@ def read_sample(path: Path, column: str | None = None) -> tuple[float, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError) as error:
-        raise PlantError(f"The sample {str(path)!r} cannot be read: {getattr(error, 'strerror', error)}.") from None
+        raise SettingError(f"The sample {str(path)!r} cannot be read: {getattr(error, 'strerror', error)}.") from None
     index = 0
     if column is not None:
         header = [name.strip() for name in rows[0]] if rows else []
         if column not in header:
-            raise PlantError(f"The sample {path.name!r} has no column {column!r}{_closest(column, header)}.")
+            raise SettingError(f"The sample {path.name!r} has no column {column!r}{closest(column, header)}.")
         index, rows = header.index(column), rows[1:]
     elif rows and not _is_number(rows[0][0]):
         rows = rows[1:]
     for row in rows:
         if len(row) <= index or not _is_number(row[index]):
-            raise PlantError(f"The sample {path.name!r} has a line without a number: {','.join(row)!r}.")
+            raise SettingError(f"The sample {path.name!r} has a line without a number: {','.join(row)!r}.")
     return tuple(float(row[index]) for row in rows)
 
 
@@ -239,10 +206,10 @@ class Powers:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            power_kw = _number(getattr(self, f.name), f"The power {f.name}", 0.0, MAX_POWER_KW)
+            power_kw = number(getattr(self, f.name), f"The power {f.name}", 0.0, MAX_POWER_KW)
             object.__setattr__(self, f.name, power_kw)
         if max(self.by_state_kw) == 0.0:
-            raise PlantError("All powers are 0 kW; at least one must be above 0.")
+            raise SettingError("All powers are 0 kW; at least one must be above 0.")
 
     @property
     def by_state_kw(self) -> tuple[float, float, float, float, float]:
@@ -270,12 +237,12 @@ class Station:
     """Time of one repair; may be 0."""
 
     def __post_init__(self) -> None:
-        _whole(self.machines, "The number of machines", 1, MAX_MACHINES)
-        _whole(self.buffer, "The buffer capacity (buffer)", 1, MAX_BUFFER)
+        whole(self.machines, "The number of machines", 1, MAX_MACHINES)
+        whole(self.buffer, "The buffer capacity (buffer)", 1, MAX_BUFFER)
         for name in ("processing", "failure"):
             distribution = getattr(self, name)
             if distribution is not None and distribution.mean_s <= 0.0:
-                raise PlantError(f"The mean of {name} is 0 s; it must be above 0.")
+                raise SettingError(f"The mean of {name} is 0 s; it must be above 0.")
 
     @classmethod
     def from_dict(cls, data: object, what: str = "The station", folder: Path | None = None) -> Station:
@@ -290,8 +257,8 @@ class Station:
         try:
             settings["powers"] = Powers(**powers)
             return cls(**settings)
-        except PlantError as error:
-            raise PlantError(f"{what}: {error}") from None
+        except SettingError as error:
+            raise SettingError(f"{what}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -312,18 +279,18 @@ class Profile:
 
     def __post_init__(self) -> None:
         if len(self.times_s) != len(self.factors) or not self.times_s:
-            raise PlantError(
+            raise SettingError(
                 f"The demand profile has {len(self.times_s)} times and {len(self.factors)} factors; "
                 "it needs as many of both, at least one."
             )
-        times = tuple(_number(t, "A time of the demand profile", 0.0, MAX_TIME_S) for t in self.times_s)
-        factors = tuple(_number(f, "A factor of the demand profile", 0.0, 1000.0) for f in self.factors)
+        times = tuple(number(t, "A time of the demand profile", 0.0, MAX_TIME_S) for t in self.times_s)
+        factors = tuple(number(f, "A factor of the demand profile", 0.0, 1000.0) for f in self.factors)
         if times[0] != 0.0 or any(b <= a for a, b in itertools.pairwise(times)):
-            raise PlantError(f"The times of the demand profile must ascend from 0, not {list(times)}.")
+            raise SettingError(f"The times of the demand profile must ascend from 0, not {list(times)}.")
         if not self.period_s > times[-1]:
-            raise PlantError(f"The demand profile's period is {self.period_s:g} s; it must exceed {times[-1]:g} s.")
+            raise SettingError(f"The demand profile's period is {self.period_s:g} s; it must exceed {times[-1]:g} s.")
         if max(factors) == 0.0 or (math.isinf(self.period_s) and factors[-1] == 0.0):
-            raise PlantError(
+            raise SettingError(
                 "The demand profile ends in no demand at all; its last or some periodic factor must be above 0."
             )
         object.__setattr__(self, "times_s", times)
@@ -339,28 +306,30 @@ class Profile:
         """
         what = "The demand profile"
         if not isinstance(data, Mapping):
-            raise PlantError(f"{what} must be a mapping of settings, not {data!r}.")
+            raise SettingError(f"{what} must be a mapping of settings, not {data!r}.")
         kinds = {"day": ("hours", "factors"), "jump": ("times_s", "factors"), "drift": ("until_s", "factor", "steps")}
-        kind = _choice(data.get("kind"), f"{what}'s kind", tuple(kinds))
+        kind = choice(data.get("kind"), f"{what}'s kind", tuple(kinds))
         allowed = ("kind", *kinds[kind])
         for key in data:
             if key not in allowed:
-                close = _closest(key, allowed)
-                raise PlantError(f"{what} of kind {kind} has no setting {key!r}{close}; allowed: {', '.join(allowed)}.")
+                close = closest(key, allowed)
+                raise SettingError(
+                    f"{what} of kind {kind} has no setting {key!r}{close}; allowed: {', '.join(allowed)}."
+                )
         for key in kinds[kind]:
             if key not in data and key != "steps":
-                raise PlantError(f"{what} of kind {kind} lacks the setting {key!r}.")
+                raise SettingError(f"{what} of kind {kind} lacks the setting {key!r}.")
         if kind == "drift":
-            until_s = _number(data["until_s"], f"{what}'s until_s", 0.0, MAX_TIME_S, above=True)
-            last = _number(data["factor"], f"{what}'s factor", 0.0, 1000.0, above=True)
-            steps = _whole(data.get("steps", 100), f"{what}'s steps", 1, 10_000)
+            until_s = number(data["until_s"], f"{what}'s until_s", 0.0, MAX_TIME_S, above=True)
+            last = number(data["factor"], f"{what}'s factor", 0.0, 1000.0, above=True)
+            steps = whole(data.get("steps", 100), f"{what}'s steps", 1, 10_000)
             shares = [i / steps for i in range(steps + 1)]
             return cls(tuple(s * until_s for s in shares), tuple(1.0 + s * (last - 1.0) for s in shares))
         for key in kinds[kind]:
             if isinstance(data[key], str) or not isinstance(data[key], Sequence):
-                raise PlantError(f"{what}'s {key} must be a list of numbers, not {data[key]!r}.")
+                raise SettingError(f"{what}'s {key} must be a list of numbers, not {data[key]!r}.")
         if kind == "day":
-            hours = [_number(h, f"{what}'s hour", 0.0, 24.0) for h in data["hours"]]
+            hours = [number(h, f"{what}'s hour", 0.0, 24.0) for h in data["hours"]]
             return cls(tuple(3600.0 * h for h in hours), tuple(data["factors"]), DAY_S)
         return cls(tuple(data["times_s"]), tuple(data["factors"]))
 
@@ -384,7 +353,7 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         if self.interarrival.mean_s <= 0.0:
-            raise PlantError("The mean of interarrival is 0 s; it must be above 0.")
+            raise SettingError("The mean of interarrival is 0 s; it must be above 0.")
 
     @classmethod
     def from_dict(cls, data: object, folder: Path | None = None) -> Arrivals:
@@ -413,11 +382,11 @@ class Plant:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise PlantError(f"The plant's name must be a text, not {self.name!r}.")
+            raise SettingError(f"The plant's name must be a text, not {self.name!r}.")
         if not self.stations:
-            raise PlantError("The plant has no stations; it needs at least one.")
-        _choice(self.assignment, "The assignment", ASSIGNMENTS)
-        _whole(self.machines, "The number of machines of all stations", 1, MAX_MACHINES)
+            raise SettingError("The plant has no stations; it needs at least one.")
+        choice(self.assignment, "The assignment", ASSIGNMENTS)
+        whole(self.machines, "The number of machines of all stations", 1, MAX_MACHINES)
 
     @classmethod
     def from_dict(cls, data: object, folder: Path | None = None) -> Plant:
@@ -425,7 +394,7 @@ class Plant:
         settings = _mapping(data, "The plant", cls)
         stations = settings["stations"]
         if isinstance(stations, str) or not isinstance(stations, Sequence) or not stations:
-            raise PlantError(f"The entry stations must be a list of at least one station, not {stations!r}.")
+            raise SettingError(f"The entry stations must be a list of at least one station, not {stations!r}.")
         settings["arrivals"] = Arrivals.from_dict(settings["arrivals"], folder)
         settings["stations"] = tuple(
             Station.from_dict(station, f"Station {i + 1}" if len(stations) > 1 else "The station", folder)
@@ -440,10 +409,12 @@ class Plant:
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise PlantError(f"The plant {str(path)!r} cannot be read: {getattr(error, 'strerror', error)}.") from None
+            raise SettingError(
+                f"The plant {str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
+            ) from None
         except yaml.YAMLError as error:
             place = " ".join(str(error).split())
-            raise PlantError(f"The plant {str(path)!r} is not valid YAML: {place}.") from None
+            raise SettingError(f"The plant {str(path)!r} is not valid YAML: {place}.") from None
         if isinstance(data, Mapping):
             data = {"name": path.stem, **data}
         return cls.from_dict(data, path.parent)
@@ -476,12 +447,12 @@ def load_plant(plant: str | Path | Plant | Mapping[str, Any]) -> Plant:
     if isinstance(plant, Mapping):
         return Plant.from_dict(plant)
     if not isinstance(plant, (str, Path)):
-        raise PlantError(f"A plant is given by name, path, mapping or Plant, not {plant!r}.")
+        raise SettingError(f"A plant is given by name, path, mapping or Plant, not {plant!r}.")
     names = plant_names()
     if str(plant) in names:
         return Plant.from_yaml(PLANTS_FOLDER / f"{plant}.yaml")
     if Path(plant).suffix in (".yaml", ".yml") or Path(plant).is_file():
         return Plant.from_yaml(plant)
-    raise PlantError(
-        f"The plant {str(plant)!r} is unknown{_closest(plant, names)}; allowed: {', '.join(names)}, or a YAML file."
+    raise SettingError(
+        f"The plant {str(plant)!r} is unknown{closest(plant, names)}; allowed: {', '.join(names)}, or a YAML file."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, _choice, _number, _whole, load_plant
+from envs.checks import SettingError, choice, closest, number, whole
+from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, load_plant
 from envs.energy_control.preference import Preference
 from envs.energy_control.render import PlantView, StationView, Window, draw_rgb, draw_text
 from envs.energy_control.spaces import action_space, observation_space
@@ -29,13 +29,12 @@ def start_options(options: Mapping[str, Any] | None) -> tuple[str, float]:
     options = dict(options or {})
     for key in options:
         if key not in ("start", "start_s"):
-            close = difflib.get_close_matches(str(key), ("start", "start_s"), n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"The reset option {key!r} is unknown{hint}; allowed: start, start_s.")
-    start = _choice(options.get("start", "all-on"), "The start", STARTS)
-    start_s = _number(options.get("start_s", 0.0 if start == "empty" else DAY_S), "The length start_s", 0.0, 1e9)
+            hint = closest(key, ("start", "start_s"))
+            raise SettingError(f"The reset option {key!r} is unknown{hint}; allowed: start, start_s.")
+    start = choice(options.get("start", "all-on"), "The start", STARTS)
+    start_s = number(options.get("start_s", 0.0 if start == "empty" else DAY_S), "The length start_s", 0.0, 1e9)
     if start == "empty" and start_s > 0.0:
-        raise ValueError(f"The start 'empty' has no start phase, so start_s must be 0, not {start_s:g}.")
+        raise SettingError(f"The start 'empty' has no start phase, so start_s must be 0, not {start_s:g}.")
     return start, start_s
 
 
@@ -174,7 +173,7 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
         render_mode: str | None = None,
     ) -> None:
         self.plant = load_plant(plant)
-        self.assignment = _choice(assignment or self.plant.assignment, "The assignment", ASSIGNMENTS)
+        self.assignment = choice(assignment or self.plant.assignment, "The assignment", ASSIGNMENTS)
         self.preference = Preference.for_plant(
             self.plant,
             reward=reward,
@@ -186,11 +185,11 @@ class EnergyControlEnv(gymnasium.Env[Observation, Any]):
             score_average=score_average,
         )
         if episode_decisions is not None:
-            _whole(episode_decisions, "The length episode_decisions", 1, 10**12)
+            whole(episode_decisions, "The length episode_decisions", 1, 10**12)
         if episode_s is not None:
-            _number(episode_s, "The length episode_s", 0.0, 1e12, above=True)
+            number(episode_s, "The length episode_s", 0.0, 1e12, above=True)
         if render_mode is not None:
-            _choice(render_mode, "The render mode", self.metadata["render_modes"])
+            choice(render_mode, "The render mode", self.metadata["render_modes"])
         self.render_mode = render_mode
         self.observation_space = observation_space(self.plant, observe_event)
         self.action_space = action_space(self.plant)

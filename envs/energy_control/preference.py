@@ -9,7 +9,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from envs.energy_control.config import Plant, _choice, _number
+from envs.checks import choice, number
+from envs.energy_control.config import Plant
 
 REWARDS: tuple[str, ...] = ("score", "score-linear", "increment")
 SCORES: tuple[str, ...] = ("sigmoid", "linear")
@@ -41,14 +42,14 @@ class Preference:
     """window or exponential."""
 
     def __post_init__(self) -> None:
-        _choice(self.reward, "The reward", REWARDS)
-        _choice(self.score, "The score", SCORES)
-        _choice(self.score_average, "The score average", AVERAGES)
-        _number(self.phi, "The weight of production phi", 0.0, 1.0)
-        _number(self.weight_kj_per_part, "The weight_kj_per_part", 0.0, 1e12)
-        _number(self.window_s, "The length window_s", 0.0, 1e9, above=True)
+        choice(self.reward, "The reward", REWARDS)
+        choice(self.score, "The score", SCORES)
+        choice(self.score_average, "The score average", AVERAGES)
+        number(self.phi, "The weight of production phi", 0.0, 1.0)
+        number(self.weight_kj_per_part, "The weight_kj_per_part", 0.0, 1e12)
+        number(self.window_s, "The length window_s", 0.0, 1e9, above=True)
         if self.reward_scale is not None:
-            _number(self.reward_scale, "The reward_scale", 0.0, 1e12, above=True)
+            number(self.reward_scale, "The reward_scale", 0.0, 1e12, above=True)
 
     @classmethod
     def for_plant(

@@ -14,8 +14,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.checks import choice, number, whole
 from envs.energy_control import engine
-from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, _choice, _number, _whole, load_plant
+from envs.energy_control.config import ASSIGNMENTS, DAY_S, Plant, load_plant
 from envs.energy_control.env import STARTS, EnergyControlEnv, start_options
 from envs.energy_control.preference import REWARDS, SCORES, Preference
 from envs.energy_control.spaces import action_space, observation_space
@@ -80,16 +81,16 @@ class CompiledPlants:
         autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
         **preference: Any,
     ) -> None:
-        self.plants = _whole(plants, "The number of environments", 1, 10_000_000)
+        self.plants = whole(plants, "The number of environments", 1, 10_000_000)
         self.plant = load_plant(plant)
-        assignment = _choice(assignment or self.plant.assignment, "The assignment", ASSIGNMENTS)
+        assignment = choice(assignment or self.plant.assignment, "The assignment", ASSIGNMENTS)
         for key in preference:
-            _choice(key, "The argument", SETTINGS)
+            choice(key, "The argument", SETTINGS)
         self.preference = Preference.for_plant(self.plant, **preference)
         if episode_decisions is not None:
-            _whole(episode_decisions, "The length episode_decisions", 1, 10**12)
+            whole(episode_decisions, "The length episode_decisions", 1, 10**12)
         if episode_s is not None:
-            _number(episode_s, "The length episode_s", 0.0, 1e12, above=True)
+            number(episode_s, "The length episode_s", 0.0, 1e12, above=True)
         self.observation_space = observation_space(self.plant, observe_event)
         self.action_space = action_space(self.plant)
         self.autoreset_mode = autoreset_mode
@@ -145,7 +146,7 @@ class CompiledPlants:
         """Seed the plants of `mask`; None keeps a plant's random numbers, or draws entropy the first time."""
         for i in map(int, np.flatnonzero(mask)):
             if seeds[i] is not None or not self._seeded[i]:
-                self._state["core"][i]["rng"] = np.random.SeedSequence(seeds[i]).generate_state(6, np.uint64)
+                self._state["core"][i]["rng"] = engine.streams(seeds[i])
                 self._seeded[i] = True
 
     def start(self, mask: np.ndarray, start: str, start_s: float) -> Batch:

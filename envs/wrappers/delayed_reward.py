@@ -7,7 +7,7 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 
-from envs.energy_control.config import _whole
+from envs.checks import whole
 
 
 class DelayedReward(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -21,7 +21,7 @@ class DelayedReward(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     def __init__(self, env: gymnasium.Env[Any, Any], delay: int, accumulate: bool = False) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, delay=delay, accumulate=accumulate)
         gymnasium.Wrapper.__init__(self, env)
-        self._delay = _whole(delay, "The delay of the reward", 1 if accumulate else 0, 10**9)
+        self._delay = whole(delay, "The delay of the reward", 1 if accumulate else 0, 10**9)
         self._accumulate = accumulate
         self._owed: deque[float] = deque()
 

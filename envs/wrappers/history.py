@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.energy_control.config import _whole
+from envs.checks import whole
 
 
 class HistoryFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -23,7 +23,7 @@ class HistoryFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any], gymnasium.util
     def __init__(self, env: gymnasium.Env[Any, Any], frames: int = 4, actions: bool = True) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, frames=frames, actions=actions)
         gymnasium.Wrapper.__init__(self, env)
-        self._frames = _whole(frames, "The number of frames", 1, 1_000_000)
+        self._frames = whole(frames, "The number of frames", 1, 1_000_000)
         parts = [env.observation_space, env.action_space] if actions else [env.observation_space]
         for space in parts:
             if not space.is_np_flattenable:

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from envs.checks import SettingError
 from envs.energy_control.config import (
     Distribution,
     Plant,
-    PlantError,
     Profile,
     load_plant,
     plant_names,
@@ -162,7 +162,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("data", "message"), HOSTILE)
 def test_a_bad_value_gets_one_clear_sentence(data, message):
-    with pytest.raises(PlantError, match=message) as caught:
+    with pytest.raises(SettingError, match=message) as caught:
         Plant.from_dict(data)
     text = str(caught.value)
     assert text.endswith(".")
@@ -176,14 +176,14 @@ def test_a_bad_value_gets_one_clear_sentence(data, message):
 )
 def test_a_bad_file_gets_one_clear_sentence(tmp_path, content, message):
     (tmp_path / "bad.yaml").write_text(content)
-    with pytest.raises(PlantError, match=message):
+    with pytest.raises(SettingError, match=message):
         load_plant(tmp_path / "bad.yaml")
 
 
 def test_an_unknown_plant_names_the_closest():
-    with pytest.raises(PlantError, match=r"'papre' is unknown \(did you mean 'paper'\?\); allowed: .*two-stage"):
+    with pytest.raises(SettingError, match=r"'papre' is unknown \(did you mean 'paper'\?\); allowed: .*two-stage"):
         load_plant("papre")
-    with pytest.raises(PlantError, match="cannot be read"):
+    with pytest.raises(SettingError, match="cannot be read"):
         load_plant("missing.yaml")
 
 
