@@ -276,7 +276,7 @@ def test_engines_agree_on_many_plants(plant, policy):
                 ],
             }
         )
-    assert_no_difference(plant, policy, replications=30, decisions=30_000, comparisons=15)
+    assert_no_difference(plant, policy, replications=20, decisions=15_000, comparisons=15)
 
 
 # Conservation ---------------------------------------------------------------------------------------------------------
