@@ -12,7 +12,7 @@ from comparison import compare, make
 from tensordict import TensorDict
 from tensordict.nn import TensorDictSequential
 from torch import nn
-from torchrl.collectors import SyncDataCollector
+from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from torchrl.envs import GymWrapper
 from torchrl.modules import EGreedyModule, QValueActor
@@ -30,9 +30,7 @@ def main(decisions: int = 50_000, days: float = 2.0) -> dict[str, float]:
     network = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, actions))
     actor = QValueActor(network, in_keys=["observation"], spec=env.action_spec)
     explore = EGreedyModule(env.action_spec, annealing_num_steps=decisions // 3, eps_init=1.0, eps_end=0.05)
-    collector = SyncDataCollector(
-        env, TensorDictSequential(actor, explore), frames_per_batch=FRAMES, total_frames=decisions
-    )
+    collector = Collector(env, TensorDictSequential(actor, explore), frames_per_batch=FRAMES, total_frames=decisions)
     memory = TensorDictReplayBuffer(storage=LazyTensorStorage(50_000), batch_size=64)
     loss_of = DQNLoss(actor, action_space=env.action_spec, delay_value=True)
     loss_of.make_value_estimator(gamma=0.99)
