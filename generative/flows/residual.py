@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.nn import functional as F
 
+_UNIT = math.log(math.expm1(1.0))
+"""Where softplus is one."""
+
 
 class PlanarTransform(Transform):
-    """f(z) = z + û tanh(wᵀz + b); û = u + (softplus(wᵀu) − 1 − wᵀu) w / ‖w‖² makes wᵀû > −1 and f invertible.
+    """f(z) = z + û tanh(wᵀz + b); û = u + (softplus(wᵀu + c) − 1 − wᵀu) w / ‖w‖² makes wᵀû > −1 and f invertible.
+
+    c = log(e − 1) makes û = u where wᵀu = 0, so that small parameters start near the identity (the paper has c = 0).
 
     log |det| = log |1 + ûᵀw (1 − tanh²)|. The inverse solves wᵀy = a + wᵀû tanh(a + b) for a = wᵀz by bisection, which
     is where its precision comes from (about 60 halvings), and is not differentiable.
@@ -27,7 +34,7 @@ class PlanarTransform(Transform):
     def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
         super().__init__()
         along = (u * w).sum(-1, keepdim=True)
-        self.u = u + (F.softplus(along) - 1.0 - along) * w / w.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        self.u = u + (F.softplus(along + _UNIT) - 1.0 - along) * w / w.square().sum(-1, keepdim=True).clamp_min(1e-12)
         self.w = w
         self.b = b
 
@@ -57,7 +64,7 @@ class PlanarTransform(Transform):
 
 
 class RadialTransform(Transform):
-    """f(z) = z + β (z − z₀) / (α + r), r = ‖z − z₀‖, α > 0, β = softplus(raw) − α > −α.
+    """f(z) = z + β (z − z₀) / (α + r), r = ‖z − z₀‖, α > 0, β = α (softplus(raw + c) − 1) > −α, zero at raw = 0.
 
     log |det| = (D − 1) log(1 + β h) + log(1 + β h − β r h²), h = 1 / (α + r). The inverse is the positive root of
     r² + (α + β − ‖y − z₀‖) r − α ‖y − z₀‖ = 0.
@@ -76,7 +83,7 @@ class RadialTransform(Transform):
         super().__init__()
         self.centre = centre
         self.alpha = F.softplus(raw_alpha)
-        self.beta = F.softplus(raw_beta) - self.alpha
+        self.beta = self.alpha * (F.softplus(raw_beta + _UNIT) - 1.0)
 
     def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return f(z) and log |det|."""
