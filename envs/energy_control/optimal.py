@@ -623,10 +623,7 @@ class Hull:
     """All machines on: no loss, no saving."""
 
     def saving_pct(self, loss_pct: float) -> float:
-        """Best saving at a loss in per cent, by interpolation between the corners; below the first one, its saving.
-
-        Above 100 % loss and below the first corner's there is nothing to interpolate: the nearest corner's is given.
-        """
+        """Best saving at a loss, both in per cent, interpolated between the corners; outside of them, the nearest's."""
         losses = [corner.loss_pct for corner in self.corners]
         savings = [corner.saving_pct for corner in self.corners]
         return float(np.interp(loss_pct, losses, savings))
