@@ -124,7 +124,7 @@ def test_pooled_columns_do_not_change_under_a_permutation_of_the_machines() -> N
 
 def test_unknown_parts_and_spaces_are_named() -> None:
     codec = ObservationCodec(spaces.Dict({"buffer": spaces.Discrete(3)}))
-    with pytest.raises(ValueError, match="'bufer'.*'buffer'"):
+    with pytest.raises(ValueError, match=r"'bufer'.*'buffer'"):
         codec.columns(("bufer",))
     with pytest.raises(ValueError, match="no likelihood"):
         ObservationCodec(spaces.Text(5))

@@ -28,9 +28,7 @@ def test_state_mean_and_variance_stay_within_the_papers_bounds() -> None:
 def test_losses_are_the_closed_forms() -> None:
     model = _model(spaces.Box(-np.inf, np.inf, (5,)))
     q, p = model.encode(torch.randn(6, 5)), model.transition(torch.randn(6, 4), torch.randn(6, 3))
-    by_hand = (
-        (p.stddev / q.stddev).log() + (q.variance + (q.mean - p.mean).square()) / (2 * p.variance) - 0.5
-    ).sum(-1)
+    by_hand = ((p.stddev / q.stddev).log() + (q.variance + (q.mean - p.mean).square()) / (2 * p.variance) - 0.5).sum(-1)
     torch.testing.assert_close(transition_loss(q, p), by_hand)
     to_normal = 0.5 * (q.variance + q.mean.square() - 1.0 - q.variance.log()).sum(-1)
     torch.testing.assert_close(complexity(q), to_normal)
@@ -49,7 +47,7 @@ def test_images_go_through_convolutions_in_either_layout(shape: tuple[int, int, 
     images = np.random.default_rng(0).integers(0, 256, size=(5, *shape), dtype=np.uint8)
     flat = torch.from_numpy(model.codec.flatten({"camera": images, "speed": np.zeros((5, 1))}))
     o = model.codec.normalise(flat)
-    assert 0.0 <= float(o.min())
+    assert float(o.min()) >= 0.0
     assert float(o.max()) <= 1.0
     prediction = model.decode(model.encode(o.expand(2, -1, -1)).rsample())
     assert prediction.observation.mean.shape == (2, 5, model.codec.size)
