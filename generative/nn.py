@@ -45,9 +45,8 @@ class MCDropout(nn.Dropout):
             return super().forward(features)
         samples = features.shape[0] if self.theta == "fresh" else 1
         shape = (samples, *(1,) * (features.dim() - 2), features.shape[-1])
-        return features * torch.empty(shape, device=features.device, dtype=features.dtype).bernoulli_(1.0 - self.p).div_(
-            1.0 - self.p
-        )
+        kept = torch.empty(shape, device=features.device, dtype=features.dtype).bernoulli_(1.0 - self.p)
+        return features * kept / (1.0 - self.p)
 
 
 @contextmanager
