@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from daif.experiments.config import resolve
 from daif.experiments.registry import find_agent
 from daif.experiments.report import report
 from daif.experiments.runs import slug
 from daif.experiments.settings import SettingsError, apply_assignments, build, read_yaml
+
+_LINES_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -118,20 +121,34 @@ def run_cells(cells: Sequence[Cell], jobs: int, console: Console) -> None:
     if len(waiting) < len(cells):
         console.print(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already.")
     started = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(_run_cell, cell): cell for cell in waiting}
+    finished = 0
+    with ThreadPoolExecutor(max_workers=jobs) as pool, console.status("") as status:
+        pending = {pool.submit(_run_cell, cell): cell for cell in waiting}
+        last_line = started
         try:
-            for number, future in enumerate(as_completed(futures), 1):
-                cell, problem = futures[future], future.result()
-                state = "done" if problem is None else f"failed: {problem}"
-                elapsed_s = time.perf_counter() - started
-                console.print(
-                    f"[{number}/{len(waiting)}] {cell.name} {state} ({elapsed_s:,.0f} s)", markup=False, soft_wrap=True
-                )
+            while pending:
+                done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+                now = time.perf_counter()
+                for future in done:
+                    cell, problem, finished = pending.pop(future), future.result(), finished + 1
+                    state = "done" if problem is None else f"failed: {problem}"
+                    line = f"[{finished}/{len(waiting)}] {cell.name} {state} ({now - started:,.0f} s)"
+                    console.print(line, markup=False, soft_wrap=True)
+                latest = [f"{cell.name}: {_last_line(cell)}" for future, cell in pending.items() if future.running()]
+                status.update(escape("\n".join(latest)))
+                if not console.is_terminal and now - last_line >= _LINES_EVERY_S:
+                    last_line = now
+                    console.print("\n".join(latest), markup=False, soft_wrap=True, highlight=False)
         except KeyboardInterrupt:
-            for future in futures:
+            for future in pending:
                 future.cancel()
             raise
+
+
+def _last_line(cell: Cell) -> str:
+    log = cell.folder / "log.txt"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return lines[-1] if lines else "starting"
 
 
 def _run_cell(cell: Cell) -> str | None:

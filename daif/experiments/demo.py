@@ -34,6 +34,8 @@ _RULES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("optimal", {"weight": 8000.0}),
 )
 _REPLICATIONS, _DAYS = 10, 30.0
+_EVALUATE_EVERY = 4
+"""Epochs between evaluations during training: fewer than usual, for the sake of time."""
 
 
 def run_demo(folder: Path, jobs: int, budget: float, console: Console) -> bool:
@@ -73,7 +75,7 @@ def _cells(folder: Path, budget: float, days: float) -> list[Cell]:
     spec = BenchmarkSpec(
         name="demo",
         seeds=_SEEDS,
-        base={"env": PLANT_ENV},
+        base={"env": PLANT_ENV, "evaluation": {"every": _EVALUATE_EVERY}},
         cells=tuple(learners),
         evaluate={"acting": "deterministic", "days": days, "replications": _REPLICATIONS},
     )
