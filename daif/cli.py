@@ -189,6 +189,41 @@ class Doctor:
 
 
 @dataclass(frozen=True)
+class GenerativeTrain:
+    """Train a generative model; write its figures, samples, density and TensorBoard events."""
+
+    model: Positional[str]
+    """Name of a model; `daif generative list` lists them."""
+    data: str = "moons"
+    """Data set: moons, 8gaussians, checkerboard, rings, digits or digits-binary."""
+    seed: int = 0
+    """Seed of parameters, batches and samples."""
+    steps: int | None = None
+    """Gradient steps (default: the model's own)."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    output: Path | None = None
+    """Folder (default: runs/generative/MODEL-DATA-SEED)."""
+
+
+@dataclass(frozen=True)
+class GenerativeList:
+    """List the generative models, the data that each takes and what it has."""
+
+
+@dataclass(frozen=True)
+class Generative:
+    """Train or list generative models."""
+
+    command: Annotated[
+        Annotated[GenerativeTrain, subcommand("train", prefix_name=False)]
+        | Annotated[GenerativeList, subcommand("list", prefix_name=False)],
+        arg(name=""),
+    ]
+    """What to do."""
+
+
+@dataclass(frozen=True)
 class Demo:
     """Train DAIF and DQN on the workstation, compare them with the rules and the optimum, draw the trade-off."""
 
@@ -211,6 +246,7 @@ Command = (
     | Annotated[WorldModels, subcommand("world-models", prefix_name=False)]
     | Annotated[Optimum, subcommand("optimum", prefix_name=False)]
     | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
+    | Annotated[Generative, subcommand("generative", prefix_name=False)]
     | Annotated[Demo, subcommand("demo", prefix_name=False)]
 )
 
@@ -446,6 +482,24 @@ def _doctor(command: Doctor) -> int:
     return 0 if all(good for _, good, _ in findings) else DIVERGED
 
 
+def _generative(command: Generative) -> int:
+    from generative.demo import list_models, train_demo
+
+    chosen = command.command
+    if isinstance(chosen, GenerativeList):
+        columns = ("model", "data", "has", "source")
+        _print_table(columns, [[row[column] for column in columns] for row in list_models()])
+        return 0
+    output = chosen.output or Path("runs/generative") / f"{chosen.model}-{chosen.data}-{chosen.seed}"
+    demo = train_demo(chosen.model, chosen.data, output, seed=chosen.seed, steps=chosen.steps, device=chosen.device)
+    rows = [("nats", "none" if demo.nats is None else f"{demo.nats:.3f}")]
+    if demo.floor is not None:
+        rows.append(("entropy floor", f"{demo.floor:.3f}"))
+    rows += [("seconds", f"{demo.history.seconds:.1f}"), ("folder", str(output))]
+    _print_table(("validation", ""), rows)
+    return 0
+
+
 def _demo(command: Demo) -> int:
     from daif.experiments.demo import run_demo
 
@@ -463,6 +517,7 @@ _HANDLERS: dict[type, Callable[[Any], int]] = {
     WorldModels: _world_models,
     Optimum: _optimum,
     Doctor: _doctor,
+    Generative: _generative,
     Demo: _demo,
 }
 

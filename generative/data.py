@@ -220,7 +220,7 @@ def load(name: str, *, seed: int = 0, size: int = 20_000, device: torch.device |
         return _digits(binary=name == "digits-binary").to(device)
     if name not in DENSITIES:
         near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown data set {name!r}{hint} Allowed: {', '.join(NAMES)}")
     if size < 2:
         raise ValueError(f"size is {size}; it must be at least 2")

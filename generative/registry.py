@@ -87,7 +87,7 @@ def entry(name: str) -> Entry:
                 return each
     table = names()
     near = difflib.get_close_matches(name, table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
 
 

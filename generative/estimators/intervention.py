@@ -46,7 +46,7 @@ class StructuralModel:
         for name in do:
             if name not in self.mechanisms:
                 near = difflib.get_close_matches(name, self.mechanisms, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise ValueError(f"unknown variable {name!r}{hint} Allowed: {', '.join(self.mechanisms)}")
         values: dict[str, Tensor] = {}
         for name, (parents, mechanism) in self.mechanisms.items():
