@@ -90,7 +90,15 @@ MODELS = (
     _entry("planar", planar, "arXiv 1505.05770", transforms=24),
     _entry("radial", radial, "arXiv 1505.05770", transforms=24),
     _entry("nice", nice, "arXiv 1410.8516", masked=True, transforms=16, levels=_SMALL),
-    _entry("real-nvp", real_nvp, "arXiv 1605.08803", masked=True, transforms=16, levels=_SMALL),
+    _entry(
+        "real-nvp",
+        real_nvp,
+        "arXiv 1605.08803",
+        masked=True,
+        transforms=16,
+        levels=_SMALL,
+        training=replace(_TRAINING, learning_rate=3e-3, warmup_steps=100, clip_norm=1.0),
+    ),
     _entry("maf", maf, "arXiv 1705.07057", transforms=5),
     _entry(
         "nsf",

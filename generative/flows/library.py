@@ -105,7 +105,7 @@ def real_nvp(
     mean: Tensor | None = None,
     scale: Tensor | None = None,
 ) -> Flow:
-    """RealNVP (arXiv 1605.08803): affine couplings; one pass either way."""
+    """RealNVP (arXiv 1605.08803): affine couplings of scale 0.1 to 10, so that long chains stay finite."""
     return _couplings(features, transforms, hidden, context_features, image_shape, mean, scale, additive=False)
 
 
@@ -138,7 +138,7 @@ def _couplings(
     univariate = (
         {"univariate": zuko.transforms.AdditiveTransform, "shapes": ((),)}
         if additive
-        else {"univariate": zuko.transforms.MonotonicAffineTransform, "shapes": ((), ())}
+        else {"univariate": partial(zuko.transforms.MonotonicAffineTransform, slope=0.1), "shapes": ((), ())}
     )
     cycle = masks(features, image_shape)
     chain: list[nn.Module] = [
