@@ -61,7 +61,7 @@ def test_training_leaves_a_complete_run_folder(trained):
 
 def test_evaluate_writes_intervals_of_both_ways_of_acting(trained):
     run, _ = trained
-    result = daif("evaluate", run, "--episodes", 6, cwd=run.parent)
+    result = daif("evaluate", run, "--checkpoint", "latest", "--episodes", 6, cwd=run.parent)
     assert result.returncode == 0, result.stderr
     content = json.loads((run / "evaluation.json").read_text())
     assert set(content["results"]) == {"deterministic", "stochastic"}
