@@ -277,7 +277,7 @@ def _train(command: Train) -> int:
     from daif.experiments.config import resolve
     from daif.experiments.runs import RunFolder
     from daif.experiments.settings import SettingsError, apply_assignments, read_yaml
-    from daif.experiments.train import run_config, train
+    from daif.experiments.train import build_agent, run_config, train
 
     if command.resume is not None:
         given = [
@@ -315,6 +315,7 @@ def _train(command: Train) -> int:
     ]
     if command.run_dir is not None and (command.run_dir / "config.yaml").exists():
         raise SettingsError(f"{command.run_dir} already holds a run; continue it with --resume {command.run_dir}.")
+    build_agent(configs[0])  # what can't be made is refused before a run folder is there
     for config in configs:
         run = (
             RunFolder(command.run_dir)

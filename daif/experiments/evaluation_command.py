@@ -79,11 +79,11 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     prefer(agent, request.preference, config.full_env_kwargs)
     seed = REPORTED_SEED if request.seed is None else request.seed
     figures: tuple[str, ...]
+    protocol = PlantProtocol(request.replications, request.days, request.response_days, seed)
     console.print(
         f"{config.agent} on {config.env}" + (f", checkpoint {checkpoint}" if checkpoint else ""), markup=False
     )
     if is_plant(config.env):
-        protocol = PlantProtocol(request.replications, request.days, request.response_days, seed)
         evaluator = PlantEvaluator(config.full_env_kwargs, protocol, env_id=config.env)
         policies = {acting: Policy(agent, acting == "deterministic") for acting in request.acting}
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
