@@ -111,11 +111,17 @@ def _evaluate_rules(folder: Path, days: float, console: Console) -> None:
         )
     for key, (config, _, file) in wanted.items():
         content = record(
-            config, command=f"daif evaluate {config.agent} --days {days:g}", checkpoint=None, settings=config.settings,
+            config, command=_command(config, days), checkpoint=None, settings=config.settings,
             seed=protocol.seed, protocol={"replications": _REPLICATIONS, "days": days, "response_days": 1.0},
             decisions=0, results={"deterministic": scores[key].summary()},
         )  # fmt: skip
         write_json(file, content)
+
+
+def _command(config: RunConfig, days: float) -> str:
+    """Return the command that measures a rule alone."""
+    settings = " ".join(f"{name}={value:g}" for name, value in config.settings.items())
+    return f"daif evaluate {config.agent} --days {days:g}" + (f" --set {settings}" if settings else "")
 
 
 def _print(folder: Path, console: Console) -> None:
