@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.distributions import (
     Independent,
     Normal,
     OneHotCategoricalStraightThrough,
+    constraints,
 )
 from torch.nn import functional as F
 
@@ -88,3 +90,97 @@ class Head(nn.Module):
 def gaussian_entropy(scale: Tensor) -> Tensor:
     """Entropy in nats of each Gaussian dimension: ½ log(2πe σ²); the shape of `scale`."""
     return 0.5 * math.log(2.0 * math.pi * math.e) + scale.log()
+
+
+class DiscretisedLogistics(Distribution):
+    """Mixture of logistics for integers 0 .. levels − 1: P(x) = Σ_k π_k [σ((x + ½ − μ_k)/s_k) − σ((x − ½ − μ_k)/s_k)].
+
+    The first and the last level take the tails, so the probabilities sum to 1 (Salimans et al., arXiv 1701.05517).
+
+    Args:
+        parameters: (..., 3 K D): mixture logits, means in units of half the range about its centre, log scales.
+        levels: number of values of one variable.
+        components: K, the number of logistics of each variable.
+    """
+
+    has_rsample = False
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, parameters: Tensor, levels: int, components: int) -> None:
+        parts = parameters.unflatten(-1, (-1, 3 * components)).chunk(3, -1)
+        self.log_weights = torch.log_softmax(parts[0], -1)
+        self.means = parts[1]
+        self.log_scales = parts[2].clamp(-7.0, 7.0)
+        self.levels = levels
+        shape = self.means.shape[:-1]
+        super().__init__(shape[:-1], shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value (..., D), by the sum over the levels."""
+        values = torch.arange(self.levels, dtype=self.means.dtype, device=self.means.device)
+        return (self.level_log_probs().exp() * values).sum(-1)
+
+    def level_log_probs(self) -> Tensor:
+        """Return log P of every level, (..., D, levels)."""
+        values = torch.arange(self.levels, dtype=self.means.dtype, device=self.means.device)
+        shape = (self.levels,) + (1,) * (self.means.dim() - 1)
+        return torch.movedim(self._log_probs(values.reshape(shape)), 0, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log P(x) in nats, summed over the D variables."""
+        return self._log_probs(value).sum(-1)
+
+    def _log_probs(self, value: Tensor) -> Tensor:
+        half = 0.5 * (self.levels - 1)
+        centred = (value.unsqueeze(-1) - half) / half
+        inverse = torch.exp(-self.log_scales)
+        above = (centred + 0.5 / half - self.means) * inverse
+        below = (centred - 0.5 / half - self.means) * inverse
+        upper = F.logsigmoid(above)
+        upper = torch.where(value.unsqueeze(-1) > self.levels - 1.5, torch.zeros_like(upper), upper)
+        # log(σ(a) − σ(b)) = log σ(a) + log σ(−b) + log(1 − e^(b − a)) keeps its digits in both tails
+        middle = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(below - above))
+        top = F.logsigmoid(-below)
+        inner = torch.where(value.unsqueeze(-1) > self.levels - 1.5, top, middle)
+        return torch.logsumexp(self.log_weights + torch.where(value.unsqueeze(-1) < 0.5, upper, inner), -1)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Return integers (as floats) of shape (*sample_shape, ..., D)."""
+        with torch.no_grad():
+            table = torch.distributions.Categorical(logits=self.level_log_probs(), validate_args=False)
+            return table.sample(torch.Size(sample_shape)).to(self.means.dtype)
+
+
+class LevelCategorical(Distribution):
+    """Independent categorical variables on 0 .. levels - 1 with free probabilities; logits (..., D levels)."""
+
+    has_rsample = False
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, logits: Tensor, levels: int) -> None:
+        self.logits = torch.log_softmax(logits.unflatten(-1, (-1, levels)), -1)
+        self.levels = levels
+        super().__init__(self.logits.shape[:-2], self.logits.shape[-2:-1], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value (..., D)."""
+        values = torch.arange(self.levels, dtype=self.logits.dtype, device=self.logits.device)
+        return (self.logits.exp() * values).sum(-1)
+
+    def level_log_probs(self) -> Tensor:
+        """Return log P of every level, (..., D, levels)."""
+        return self.logits
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log P(x) in nats, summed over the D variables."""
+        shape = torch.broadcast_shapes(value.shape, self.logits.shape[:-1])
+        index = value.long().expand(shape).unsqueeze(-1)
+        return self.logits.expand(*shape, self.levels).gather(-1, index).squeeze(-1).sum(-1)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Return integers (as floats) of shape (*sample_shape, ..., D)."""
+        with torch.no_grad():
+            table = torch.distributions.Categorical(logits=self.logits, validate_args=False)
+            return table.sample(torch.Size(sample_shape)).to(self.logits.dtype)

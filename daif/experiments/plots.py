@@ -76,7 +76,7 @@ def tradeoff_figure(evaluations: Sequence[Evaluated], *, reference: bool = True)
     plants = [evaluated for evaluated in evaluations if evaluated.is_plant]
     if not plants and not reference:
         raise SettingsError("There are no evaluations of the workstation to draw; run daif evaluate first.")
-    figure = Figure(figsize=(8.0, 5.6))
+    figure = Figure(figsize=(10.5, 5.6), layout="constrained")
     axes = figure.add_subplot()
     if reference:
         _draw_reference(axes)
@@ -100,7 +100,7 @@ def tradeoff_figure(evaluations: Sequence[Evaluated], *, reference: bool = True)
     axes.set_xlim(-0.15, right)
     axes.set_ylim(-0.5, 25.0 if right < 6.0 else 47.0)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return figure
 
 

@@ -1,0 +1,122 @@
+"""Variational autoencoders against closed forms and enumeration; the objectives' order."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from generative.divergences import kl
+from generative.objectives import importance_weighted_bound, log_weights, renyi_bound
+from generative.vae import (
+    DARN,
+    DARNConfig,
+    FlowPosteriorConfig,
+    FlowPosteriorVAE,
+    GaussianVAE,
+    Likelihood,
+    VAEConfig,
+    decoder_width,
+    linear_vae_log_likelihood,
+)
+
+
+def linear_vae(features: int = 4, latent_dim: int = 2) -> GaussianVAE:
+    torch.manual_seed(0)
+    config = VAEConfig(latent_dim=latent_dim, hidden=())
+    return GaussianVAE(Likelihood(decoder_width(config), features, "isotropic"), config).double().eval()
+
+
+def estimate(values: torch.Tensor) -> tuple[float, float]:
+    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+
+
+def test_bounds_of_a_linear_vae_rise_with_k_and_stay_below_the_exact_evidence() -> None:
+    model = linear_vae()
+    x = torch.randn(1, 4, dtype=torch.float64)
+    with torch.no_grad():
+        exact = float(linear_vae_log_likelihood(model, x))
+        means = {}
+        for k in (1, 5, 50):
+            weights = log_weights(model, x.expand(4000, -1), samples=k)
+            means[k], error = estimate(importance_weighted_bound(weights))
+            assert means[k] <= exact + 3 * error
+        assert means[1] < means[5] < means[50]
+        evidence = importance_weighted_bound(log_weights(model, x, samples=200_000))
+        assert float(evidence) == pytest.approx(exact, abs=0.02)
+        elbo, error = estimate(model.elbo(x.expand(20_000, -1)))
+        q = model.posterior(x)
+        # the exact ELBO: the evidence less the divergence from the exact posterior, a Gaussian
+        out = model.likelihood
+        w, noise = out.affine.weight, torch.exp(2 * out.log_scale)
+        precision = torch.eye(2, dtype=torch.float64) + w.T @ w / noise
+        mean = torch.linalg.solve(precision, w.T @ (x[0] - out.affine.bias) / noise)
+        posterior = torch.distributions.MultivariateNormal(mean, precision_matrix=precision)
+        approximate = torch.distributions.MultivariateNormal(q.mean[0], torch.diag(q.variance[0]))
+        gap = float(torch.distributions.kl_divergence(approximate, posterior))
+        assert elbo == pytest.approx(exact - gap, abs=4 * error)
+
+
+def test_renyi_bounds_fall_with_alpha_between_the_largest_weight_and_the_elbo() -> None:
+    model = linear_vae()
+    with torch.no_grad():
+        weights = log_weights(model, torch.randn(30, 4, dtype=torch.float64), samples=40)
+    bounds = [renyi_bound(weights, alpha) for alpha in (-math.inf, -1.0, 0.0, 0.5, 1.0)]
+    assert all(bool((above >= below - 1e-9).all()) for above, below in pairwise(bounds))
+    torch.testing.assert_close(bounds[2], importance_weighted_bound(weights))
+    torch.testing.assert_close(bounds[4], weights.mean(0))
+
+
+@pytest.mark.parametrize("flow", ["planar", "radial", "iaf"])
+def test_a_flow_posteriors_weights_average_to_the_exact_evidence(flow: str) -> None:
+    # only the right log-determinant makes the weights unbiased
+    torch.manual_seed(1)
+    config = VAEConfig(latent_dim=2, hidden=())
+    likelihood = Likelihood(decoder_width(config), 3, "isotropic")
+    settings = FlowPosteriorConfig(flow, transforms=3, hidden=(8,), context_features=4)  # type: ignore[arg-type]
+    model = FlowPosteriorVAE(likelihood, config, settings).double().eval()
+    exact_model = GaussianVAE(likelihood, config).double().eval()
+    x = torch.randn(1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        model.vae.posterior_head.affine.bias[2:] += (
+            2.0  # a posterior wider than the exact one keeps the weights bounded
+        )
+        exact = float(linear_vae_log_likelihood(exact_model, x))
+        weights = model.terms(x.expand(200_000, -1)).log_weight
+        ratio, error = estimate(torch.exp(weights - exact))
+    assert ratio == pytest.approx(1.0, abs=4 * error)
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("chain", [False, True], ids=["sigmoid belief net", "DARN"])
+def test_a_binary_autoencoders_bound_is_below_the_enumerated_evidence_by_the_gap(chain: bool) -> None:
+    torch.manual_seed(2)
+    model = DARN(4, DARNConfig(latent_dim=3, hidden=(8,), autoregressive_latents=chain)).double()
+    states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 4)
+    with torch.no_grad():
+        exact, bound, gap = model.exact_log_prob(states), model.exact_elbo(states), model.exact_gap(states)
+        assert float(exact.exp().sum()) == pytest.approx(1.0, abs=1e-9)
+        assert bool((gap >= 0.0).all())
+        torch.testing.assert_close(exact - bound, gap)
+        sampled = torch.stack([model.elbo(states) for _ in range(3000)])
+    error = sampled.std(0) / math.sqrt(len(sampled))
+    assert bool(((sampled.mean(0) - bound).abs() < 5 * error).all())
+
+
+def test_context_reaches_prior_encoder_and_decoder_and_a_saved_model_is_equal() -> None:
+    torch.manual_seed(3)
+    config = VAEConfig(latent_dim=2, hidden=(8,), context_features=3)
+
+    def build() -> GaussianVAE:
+        return GaussianVAE(Likelihood(decoder_width(config), 4, "gaussian"), config).eval()
+
+    model, copy = build(), build()
+    x, one, other = torch.randn(5, 4), torch.randn(5, 3), torch.randn(5, 3)
+    assert kl(model.prior(one, one[:, :2]), model.prior(other, one[:, :2])).min().item() > 0.0
+    assert not torch.equal(model.posterior(x, one).mean, model.posterior(x, other).mean)
+    z = torch.zeros(5, 2)
+    assert not torch.equal(model.decode(z, one).mean, model.decode(z, other).mean)
+    copy.load_state_dict(model.state_dict())
+    torch.testing.assert_close(copy.reconstruct(x, one), model.reconstruct(x, one), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="the context has 0 features; this model takes 3"):
+        model.posterior(x)
