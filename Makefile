@@ -32,7 +32,7 @@ check: install
 # The figure and the table of the README, from the evaluations that are kept with the project.
 figures: install
 	$(BIN)/daif plot tradeoff runs/reference/evaluations --output runs/reference/tradeoff.png
-	$(BIN)/daif report runs/reference/evaluations --into README.md
+	$(BIN)/daif report runs/reference/evaluations runs/reference/dqn_phi --into README.md
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -41,8 +41,11 @@ class Evaluated:
 
     @property
     def label(self) -> str:
-        """The agent with its preset and the settings that it was given by hand."""
-        settings = self.content.get("settings") or {}
+        """The agent with its preset, the settings that it was given by hand, and the weight phi of its score."""
+        settings = dict(self.content.get("settings") or {})
+        env_kwargs = self.content.get("env_kwargs") or {}
+        if "phi" in env_kwargs:  # the published DQN agents differ by it
+            settings["phi"] = env_kwargs["phi"]
         extra = ", ".join(f"{name}={value}" for name, value in settings.items())
         name = " ".join(part for part in (self.agent, self.content.get("preset")) if part)
         return f"{name} ({extra})" if extra else name
