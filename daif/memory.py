@@ -92,12 +92,6 @@ class Memory:
         k, t, n = (generator.integers(high, size=batch) for high in (self._size, stored.shape[1], stored.shape[2]))
         return torch.from_numpy(stored[k, t, n])
 
-    def starts(self, batch: int, generator: np.random.Generator) -> Tensor:
-        """Draw the segments' first observations õ_t (batch, O)."""
-        stored = self._arrays["observations"]
-        k, n = (generator.integers(high, size=batch) for high in (self._size, stored.shape[2]))
-        return torch.from_numpy(stored[k, 0, n])
-
     def rows(self, batch: int, generator: np.random.Generator, *, shortest: int, longest: int, discount: float) -> Rows:
         """Draw rows: any pair (t, t + h) inside a segment, with h in shortest..longest, uniformly."""
         length, envs = self._arrays["actions"].shape[1:3]

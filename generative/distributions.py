@@ -6,7 +6,6 @@ distribution; `Head` puts an affine map in front. Parameters are valid by constr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -85,11 +84,6 @@ class Head(nn.Module):
     def forward(self, features: Tensor) -> Distribution:
         """Return the distribution at these features."""
         return self.family(self.affine(features))
-
-
-def gaussian_entropy(scale: Tensor) -> Tensor:
-    """Entropy in nats of each Gaussian dimension: ½ log(2πe σ²); the shape of `scale`."""
-    return 0.5 * math.log(2.0 * math.pi * math.e) + scale.log()
 
 
 class DiscretisedLogistics(Distribution):

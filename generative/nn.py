@@ -156,21 +156,6 @@ class ConvDecoder(nn.Module):
         return self.convolutions(seed)[..., :height, :width]
 
 
-def orthogonal_(module: nn.Module, gain: float = 2**0.5) -> nn.Module:
-    """Initialise every weight matrix of the module orthogonally and every bias with zero; return the module."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.orthogonal_(layer.weight, gain)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return module
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
 @torch.no_grad()
 def average_(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Move the target's parameters towards the source's: target += rate * (source - target)."""
