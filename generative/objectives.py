@@ -155,7 +155,7 @@ class DescriptionLength:
 
 
 def description_length(model: LatentVariableModel, x: Tensor, context: Tensor | None = None) -> DescriptionLength:
-    """Return the code length of x (..., D) with one z ~ q (Hinton & van Camp 1993; `generative.bits_back` codes it)."""
+    """Return the code length of x (..., D) with one z ~ q (Hinton & van Camp 1993)."""
     terms = model.terms(x, context)
     return DescriptionLength(-terms.log_likelihood, -terms.log_prior, -terms.log_posterior)
 
