@@ -98,29 +98,6 @@ def renyi_bound(weights: Tensor, alpha: float) -> Tensor:
     return importance_weighted_bound((1.0 - alpha) * weights) / (1.0 - alpha)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """An importance-sampled estimate of p(x); every tensor has the batch shape."""
-
-    log_evidence: Tensor
-    """log of the unbiased estimate (1/S) Σ_s w_s, in nats."""
-    relative_error: Tensor
-    """Standard error of the estimate of p(x), as a fraction of it; about the error of `log_evidence` where small."""
-    effective_samples: Tensor
-    """(Σ w)² / Σ w², between 1 and S."""
-
-
-@torch.no_grad()
-def importance_evidence(weights: Tensor) -> Evidence:
-    """Return the estimate of p(x) = E_q[w] with its error, from at least two log weights (S, ...)."""
-    count = len(weights)
-    if count < 2:
-        raise ValueError(f"there is {count} sample of the weights; an error needs at least 2")
-    share = torch.softmax(weights, 0)
-    variance = (count * share - 1.0).square().sum(0) / (count - 1)
-    return Evidence(importance_weighted_bound(weights), (variance / count).sqrt(), 1.0 / share.square().sum(0))
-
-
 @torch.no_grad()
 def log_evidence(
     model: LatentVariableModel, x: Tensor, context: Tensor | None = None, samples: int = 1000, chunk: int = 100
@@ -266,8 +243,8 @@ def _ascend(
     optimiser = torch.optim.Adam(list(variables), lr=learning_rate, maximize=True)
     for _ in range(steps):
         value = objective()
-        if float(value) > best:
-            best, kept = float(value), [variable.detach().clone() for variable in variables]
+        if float(value.detach()) > best:
+            best, kept = float(value.detach()), [variable.detach().clone() for variable in variables]
         for variable, gradient in zip(variables, torch.autograd.grad(value, list(variables)), strict=True):
             variable.grad = gradient
         optimiser.step()

@@ -5,9 +5,19 @@ from itertools import pairwise
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from generative.divergences import kl
-from generative.objectives import importance_weighted_bound, log_weights, renyi_bound
+from generative.objectives import (
+    active_units,
+    description_length,
+    importance_weighted_bound,
+    log_weights,
+    memoryless_posterior,
+    renyi_bound,
+    variational_em,
+)
+from generative.training import TrainingConfig, fit, seeded
 from generative.vae import (
     DARN,
     DARNConfig,
@@ -120,3 +130,98 @@ def test_context_reaches_prior_encoder_and_decoder_and_a_saved_model_is_equal() 
     torch.testing.assert_close(copy.reconstruct(x, one), model.reconstruct(x, one), rtol=0, atol=0)
     with pytest.raises(ValueError, match="the context has 0 features; this model takes 3"):
         model.posterior(x)
+
+
+def optimal_diagonal(model: GaussianVAE, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of the best diagonal q: the exact mean, and one over the exact precision's diagonal."""
+    out = model.likelihood
+    w, noise = out.affine.weight, torch.exp(2 * out.log_scale)
+    precision = torch.eye(w.shape[1], dtype=w.dtype) + w.T @ w / noise
+    mean = torch.linalg.solve(precision, w.T @ (x - out.affine.bias).T / noise).T
+    return mean, (1.0 / precision.diagonal()).expand_as(mean)
+
+
+def exact_elbo(model: GaussianVAE, x: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """ELBO of a linear VAE at a diagonal q: E‖x − W z − b‖² has the trace of W diag(variance) Wᵀ beside the mean's."""
+    out = model.likelihood
+    w, noise = out.affine.weight, torch.exp(2 * out.log_scale)
+    squared = (x - mean @ w.T - out.affine.bias).square().sum(-1) + (variance @ w.square().T).sum(-1)
+    log_likelihood = -0.5 * squared / noise - 0.5 * x.shape[-1] * torch.log(2 * math.pi * noise)
+    return log_likelihood - 0.5 * (mean.square() + variance - 1.0 - variance.log()).sum(-1)
+
+
+def test_memoryless_inference_finds_the_best_gaussian_and_closes_the_amortisation_gap() -> None:
+    model, x = linear_vae(), torch.randn(6, 4, dtype=torch.float64)
+    mean, variance = optimal_diagonal(model, x)
+    with seeded(0):
+        found = memoryless_posterior(model, x, steps=400, samples=64)
+    with torch.no_grad():
+        torch.testing.assert_close(found.mean, mean, atol=0.02, rtol=0)
+        torch.testing.assert_close(found.variance, variance, atol=0.0, rtol=0.05)
+        amortised = model.posterior(x)
+        gap = exact_elbo(model, x, found.mean, found.variance) - exact_elbo(
+            model, x, amortised.mean, amortised.variance
+        )
+        best = exact_elbo(model, x, mean, variance)
+        assert bool((gap > 0.0).all())
+        assert bool((exact_elbo(model, x, found.mean, found.variance) <= best).all())
+        assert bool((best <= linear_vae_log_likelihood(model, x)).all())
+
+
+def test_variational_em_never_falls_and_raises_the_exact_likelihood() -> None:
+    model = linear_vae()
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(100, 2, dtype=torch.float64, generator=generator)
+    x = z @ torch.randn(2, 4, dtype=torch.float64, generator=generator)
+    x = x + 0.3 * torch.randn(100, 4, dtype=torch.float64, generator=generator)
+    before = float(linear_vae_log_likelihood(model, x).mean().detach())
+    parameters = [*model.likelihood.affine.parameters(), model.likelihood.log_scale]
+    trace = variational_em(model, x, parameters, rounds=15, learning_rate=0.05)
+    after = float(linear_vae_log_likelihood(model, x).mean().detach())
+    assert len(trace) == 31
+    assert all(later >= earlier for earlier, later in pairwise(trace))
+    assert trace[-1] > trace[0] + 1.0
+    assert before < after <= PCA(2).fit(x.numpy()).score(x.numpy()) + 1e-9  # the maximum of the likelihood
+
+
+def test_description_length_is_the_free_energy_and_never_below_the_exact_code_length() -> None:
+    torch.manual_seed(4)
+    model = DARN(4, DARNConfig(latent_dim=3, hidden=(8,))).double()
+    x = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        lengths = description_length(model, x.expand(20_000, -1))
+        mean, error = estimate(lengths.total)
+        assert mean == pytest.approx(-float(model.exact_elbo(x)), abs=4 * error)
+        assert -float(model.exact_elbo(x)) >= -float(model.exact_log_prob(x))
+        torch.testing.assert_close(lengths.total, lengths.data + lengths.hypothesis - lengths.returned)
+        for part in (lengths.data, lengths.hypothesis, lengths.returned):
+            assert bool((part >= 0.0).all())  # probabilities of discrete variables: no negative code length
+
+
+def test_active_units_counts_those_that_differ_from_the_prior() -> None:
+    torch.manual_seed(5)
+    config = VAEConfig(latent_dim=4, hidden=(8,))
+    model = GaussianVAE(Likelihood(decoder_width(config), 3), config).eval()
+    with torch.no_grad():
+        model.posterior_head.affine.weight.zero_()
+        model.posterior_head.affine.bias.zero_()
+        model.posterior_head.affine.bias[4:] = math.log(math.expm1(1.0 - 1e-3))  # every scale is 1: q is the prior
+        assert active_units(model, torch.randn(50, 3)) == (0,)
+        model.posterior_head.affine.bias[1] = 0.2  # KL = 0.02
+        model.posterior_head.affine.weight[3] = 1.0
+        assert active_units(model, torch.randn(50, 3)) == (2,)
+        assert active_units(model, torch.randn(50, 3), threshold=0.05) == (1,)
+
+
+def test_a_trained_linear_vae_reaches_probabilistic_pcas_likelihood() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 3, generator=generator) @ torch.randn(3, 6, generator=generator)
+    x = x + 0.5 * torch.randn(500, 6, generator=generator)
+    config = VAEConfig(latent_dim=3, hidden=())
+    with seeded(0):
+        model = GaussianVAE(Likelihood(decoder_width(config), 6, "isotropic"), config)
+    fit(model, x, config=TrainingConfig(steps=1500, batch_size=500, learning_rate=2e-2, evaluate_every=1500))
+    best = PCA(3).fit(x.numpy()).score(x.numpy())
+    with torch.no_grad():
+        exact = float(linear_vae_log_likelihood(model.double(), x.double()).mean())
+    assert best - 0.1 < exact <= best + 1e-4
