@@ -75,6 +75,8 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "FlowPosteriorConfig",
         "FlowPosteriorVAE",
         "GaussianVAE",
+        "HierarchicalVAE",
+        "HierarchyConfig",
         "Likelihood",
         "VAEConfig",
         "decoder_width",

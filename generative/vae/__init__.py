@@ -1,13 +1,16 @@
-"""Variational autoencoders: Gaussian (conditional, β, importance-weighted), with a flow posterior, binary (DARN)."""
+"""Variational autoencoders: Gaussian (conditional, β, importance-weighted), flow posterior, hierarchies, binary."""
 
 from __future__ import annotations
 
 from generative.data import Dataset
 from generative.registry import Entry
+from generative.training import TrainingConfig
 from generative.vae.binary import DARN, AutoregressiveBernoulli, DARNConfig
-from generative.vae.core import BetaLoss, GaussianVAE, VAEConfig, decoder_width, linear_vae_log_likelihood
+from generative.vae.core import GaussianVAE, VAEConfig, decoder_width, linear_vae_log_likelihood
 from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
+from generative.vae.hierarchy import HierarchicalVAE, HierarchyConfig, Inference
 from generative.vae.likelihood import Likelihood, likelihood_for
+from generative.vae.losses import BetaLoss, FreeBitsLoss, ImportanceWeightedLoss, RenyiLoss, WarmUpLoss
 
 __all__ = [
     "DARN",
@@ -17,28 +20,87 @@ __all__ = [
     "DARNConfig",
     "FlowPosteriorConfig",
     "FlowPosteriorVAE",
+    "FreeBitsLoss",
     "GaussianVAE",
+    "HierarchicalVAE",
+    "HierarchyConfig",
+    "ImportanceWeightedLoss",
     "Likelihood",
+    "RenyiLoss",
     "VAEConfig",
+    "WarmUpLoss",
     "decoder_width",
     "likelihood_for",
     "linear_vae_log_likelihood",
 ]
 
 
+def _config(data: Dataset) -> VAEConfig:
+    """Return the default settings: a wider code and more regularisation for images, of which there are few."""
+    return VAEConfig(latent_dim=16, dropout=0.2, input_noise=0.3) if data.image_shape else VAEConfig()
+
+
 def _vae(data: Dataset) -> GaussianVAE:
-    config = VAEConfig()
+    config = _config(data)
     return GaussianVAE(likelihood_for(data, decoder_width(config)), config)
 
 
 def _flow_vae(data: Dataset) -> FlowPosteriorVAE:
-    config = VAEConfig()
+    config = _config(data)
     return FlowPosteriorVAE(likelihood_for(data, decoder_width(config)), config, FlowPosteriorConfig())
 
 
+def _hierarchy(data: Dataset, inference: Inference) -> HierarchicalVAE:
+    noise = {"dropout": 0.2, "input_noise": 0.3} if data.image_shape else {}
+    config = HierarchyConfig(inference=inference, **noise)  # type: ignore[arg-type]
+    return HierarchicalVAE(likelihood_for(data, config.widths[0]), config)
+
+
+_ALL = ("real", "levels", "binary")
+_TRAINING = TrainingConfig(steps=3000, batch_size=100, learning_rate=2e-3, average=0.99, evaluate_every=150, patience=4)
+
 MODELS: tuple[Entry, ...] = (
-    Entry("vae", _vae, ("real", "levels", "binary"), GaussianVAE.has, "Kingma & Welling, arXiv 1312.6114"),
-    Entry("flow-vae", _flow_vae, ("real", "levels", "binary"), FlowPosteriorVAE.has, "Kingma et al., arXiv 1606.04934"),
+    Entry("vae", _vae, _ALL, GaussianVAE.has, "Kingma & Welling, arXiv 1312.6114", training=_TRAINING),
+    Entry(
+        "beta-vae", _vae, _ALL, GaussianVAE.has, "Higgins et al. 2017 (β = 4)", loss=BetaLoss(4.0), training=_TRAINING
+    ),
+    Entry(
+        "iwae",
+        _vae,
+        _ALL,
+        GaussianVAE.has,
+        "Burda et al., arXiv 1509.00519 (K = 5)",
+        loss=ImportanceWeightedLoss(5),
+        training=_TRAINING,
+    ),
+    Entry(
+        "renyi-vae",
+        _vae,
+        _ALL,
+        GaussianVAE.has,
+        "Li & Turner, arXiv 1602.02311 (α = 0.5)",
+        loss=RenyiLoss(0.5, 5),
+        training=_TRAINING,
+    ),
+    Entry("flow-vae", _flow_vae, _ALL, FlowPosteriorVAE.has, "Kingma et al., arXiv 1606.04934", training=_TRAINING),
+    Entry(
+        "hierarchical-vae",
+        lambda data: _hierarchy(data, "bottom-up"),
+        _ALL,
+        HierarchicalVAE.has,
+        "Rezende et al., arXiv 1401.4082 (two layers)",
+        loss=WarmUpLoss(500),
+        training=_TRAINING,
+    ),
+    Entry(
+        "ladder-vae",
+        lambda data: _hierarchy(data, "ladder"),
+        _ALL,
+        HierarchicalVAE.has,
+        "Sønderby et al., arXiv 1602.02282 (two layers)",
+        loss=WarmUpLoss(500),
+        training=_TRAINING,
+    ),
     Entry(
         "darn", lambda data: DARN(data.features, DARNConfig()), ("binary",), DARN.has, "Gregor et al., arXiv 1310.8499"
     ),

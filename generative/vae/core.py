@@ -15,13 +15,7 @@ from torch.distributions import Distribution, Independent
 
 from generative.distributions import Head, gaussian, standard_normal
 from generative.nn import MLP, activation
-from generative.objectives import (
-    Terms,
-    importance_weighted_bound,
-    log_weights,
-    renyi_bound,
-    sampled_terms,
-)
+from generative.objectives import Terms, sampled_terms
 from generative.protocol import Given, join, leading_shape
 from generative.vae.likelihood import Likelihood
 
@@ -154,7 +148,7 @@ class GaussianVAE(nn.Module):
         return self.decode(z, context)
 
     def _latent_like(self, sample_shape: tuple[int, ...] | torch.Size, context: Tensor | None) -> Tensor:
-        weight = self.likelihood.affine.weight
+        weight = self.posterior_head.affine.weight
         return weight.new_zeros(*leading_shape(sample_shape, context), self.config.latent_dim)
 
     def _check(self, context: Tensor | None) -> None:
@@ -184,62 +178,6 @@ def linear_vae_log_likelihood(model: GaussianVAE, x: Tensor) -> Tensor:
     noise = torch.exp(2.0 * out.log_scale) * torch.eye(out.features, dtype=loading.dtype, device=loading.device)
     mean = out.shift + out.scale * out.affine.bias
     return torch.distributions.MultivariateNormal(mean, loading @ loading.T + noise, validate_args=False).log_prob(x)
-
-
-@dataclass(frozen=True)
-class BetaLoss:
-    """Mean −E_q log p(x | z) + β KL: β > 1 asks for codes that carry less (β-VAE)."""
-
-    beta: float = 4.0
-    """Weight of the KL divergence."""
-
-    def __call__(self, model: nn.Module, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the mean loss of a batch in nats."""
-        return -model(context).elbo(x, beta=self.beta).mean()
-
-
-@dataclass(frozen=True)
-class ImportanceWeightedLoss:
-    """Mean −L_K, the importance-weighted autoencoder's loss (arXiv 1509.00519)."""
-
-    samples: int = 5
-    """K, the number of samples of each data point."""
-
-    def __call__(self, model: nn.Module, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the mean loss of a batch in nats."""
-        return -importance_weighted_bound(log_weights(model, x, context, self.samples)).mean()  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class RenyiLoss:
-    """Mean −L_α of the Rényi bound (arXiv 1602.02311)."""
-
-    alpha: float = 0.5
-    """Order: 1 is the ELBO, 0 the importance-weighted bound."""
-    samples: int = 5
-    """K, the number of samples of each data point."""
-
-    def __call__(self, model: nn.Module, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the mean loss of a batch in nats."""
-        return -renyi_bound(log_weights(model, x, context, self.samples), self.alpha).mean()  # type: ignore[arg-type]
-
-
-@dataclass
-class WarmUpLoss:
-    """Mean −E_q log p(x | z) + β KL with β rising linearly from 0 to 1 over the first calls made while training."""
-
-    steps: int
-    """Number of training calls until β = 1."""
-    calls: int = 0
-    """Training calls so far."""
-
-    def __call__(self, model: nn.Module, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the mean loss of a batch in nats."""
-        beta = 1.0
-        if model.training:
-            beta = min(self.calls / max(self.steps, 1), 1.0)
-            self.calls += 1
-        return -model(context).elbo(x, beta=beta).mean()
 
 
 def merge_gaussians(first: Independent, second: Independent) -> Independent:
