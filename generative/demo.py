@@ -77,7 +77,7 @@ def train_demo(
         source,
         config=config,
         loss=chosen.loss,
-        validate=lambda model: evaluate(model, *held_out, loss=chosen.loss),
+        validate=lambda model: evaluate(model, *held_out, loss=chosen.validation or chosen.loss),
         log_dir=out if tensorboard else None,
     )
     has = model().has

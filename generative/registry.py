@@ -24,6 +24,7 @@ FAMILIES = (
     "generative.mixtures",
     "generative.vae",
     "generative.state_space",
+    "generative.energy",
 )
 """Modules that hold a table of models, in the order of `names()`."""
 
@@ -44,6 +45,8 @@ class Entry:
     """Where it is defined."""
     loss: Loss = negative_bound
     """Mean training loss of a batch: loss(model, x), or loss(model, x, labels) where `labelled`."""
+    validation: Loss | None = None
+    """Loss to validate by where the training loss says nothing of it (a contrastive one); None for `loss`."""
     labelled: bool = False
     """Whether the loss takes class numbers."""
     training: TrainingConfig = TrainingConfig()  # noqa: RUF009 - frozen
