@@ -11,10 +11,21 @@ from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
 from generative.vae.hierarchy import HierarchicalVAE, HierarchyConfig, Inference
 from generative.vae.likelihood import Likelihood, likelihood_for
 from generative.vae.losses import BetaLoss, FreeBitsLoss, ImportanceWeightedLoss, RenyiLoss, WarmUpLoss
+from generative.vae.semi_supervised import (
+    M1,
+    UNLABELLED,
+    SemiSupervisedConfig,
+    SemiSupervisedVAE,
+    few_labels,
+    mixed_batches,
+    semi_supervised_loss,
+)
 
 __all__ = [
     "DARN",
+    "M1",
     "MODELS",
+    "UNLABELLED",
     "AutoregressiveBernoulli",
     "BetaLoss",
     "DARNConfig",
@@ -27,11 +38,16 @@ __all__ = [
     "ImportanceWeightedLoss",
     "Likelihood",
     "RenyiLoss",
+    "SemiSupervisedConfig",
+    "SemiSupervisedVAE",
     "VAEConfig",
     "WarmUpLoss",
     "decoder_width",
+    "few_labels",
     "likelihood_for",
     "linear_vae_log_likelihood",
+    "mixed_batches",
+    "semi_supervised_loss",
 ]
 
 
@@ -56,8 +72,24 @@ def _hierarchy(data: Dataset, inference: Inference) -> HierarchicalVAE:
     return HierarchicalVAE(likelihood_for(data, config.widths[0]), config)
 
 
+def _semi_supervised(data: Dataset, auxiliary_dim: int) -> SemiSupervisedVAE:
+    """Return M2 or the auxiliary model with a code too small to hold the class, one scale of the noise for all of x."""
+    if data.image_shape is None:
+        config = SemiSupervisedConfig(data.classes, 1, auxiliary_dim, hidden=(64, 64))
+    else:
+        config = SemiSupervisedConfig(data.classes, 6, auxiliary_dim, hidden=(256,), dropout=0.2, input_noise=0.3)
+    width = config.hidden[0]
+    if data.kind == "binary":
+        return SemiSupervisedVAE(likelihood_for(data, width), config)
+    shift, scale = data.train.mean(0), data.train.std(0)
+    if data.image_shape is not None:  # one scale for every pixel: some of them never change
+        shift, scale = data.train.mean().expand(data.features), data.train.std().expand(data.features)
+    return SemiSupervisedVAE(Likelihood(width, data.features, "isotropic", shift=shift, scale=scale), config)
+
+
 _ALL = ("real", "levels", "binary")
 _TRAINING = TrainingConfig(steps=3000, batch_size=100, learning_rate=2e-3, average=0.99, evaluate_every=150, patience=4)
+_SEMI_SUPERVISED = TrainingConfig(steps=1500, batch_size=100, learning_rate=3e-3, average=0.99, evaluate_every=1500)
 
 MODELS: tuple[Entry, ...] = (
     Entry("vae", _vae, _ALL, GaussianVAE.has, "Kingma & Welling, arXiv 1312.6114", training=_TRAINING),
@@ -100,6 +132,26 @@ MODELS: tuple[Entry, ...] = (
         "Sønderby et al., arXiv 1602.02282 (two layers)",
         loss=WarmUpLoss(500),
         training=_TRAINING,
+    ),
+    Entry(
+        "m2",
+        lambda data: _semi_supervised(data, 0),
+        _ALL,
+        SemiSupervisedVAE.has,
+        "Kingma et al., arXiv 1406.5298",
+        loss=semi_supervised_loss,
+        labelled=True,
+        training=_SEMI_SUPERVISED,
+    ),
+    Entry(
+        "adgm",
+        lambda data: _semi_supervised(data, 1 if data.image_shape is None else 6),
+        _ALL,
+        SemiSupervisedVAE.has,
+        "Maaløe et al., arXiv 1602.05473",
+        loss=semi_supervised_loss,
+        labelled=True,
+        training=_SEMI_SUPERVISED,
     ),
     Entry(
         "darn", lambda data: DARN(data.features, DARNConfig()), ("binary",), DARN.has, "Gregor et al., arXiv 1310.8499"

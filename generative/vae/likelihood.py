@@ -30,7 +30,7 @@ class Likelihood(nn.Module):
         levels: number of values of one variable, for `levels` and `categorical`.
         components: logistics of each variable, for `levels`.
         shift: mean of the data (D,), where the real-valued likelihoods start; None for 0.
-        scale: standard deviation of the data (D,); None for 1.
+        scale: standard deviation of the data (D,), half of which is where `isotropic` starts; None for 1.
     """
 
     log_scale: Tensor
@@ -61,7 +61,7 @@ class Likelihood(nn.Module):
         self.register_buffer("shift", torch.zeros(features) if shift is None else shift.detach().clone())
         self.register_buffer("scale", torch.ones(features) if scale is None else scale.detach().clone())
         if name == "isotropic":
-            self.log_scale = nn.Parameter(torch.zeros(()))
+            self.log_scale = nn.Parameter((0.5 * self.scale).log().mean() if scale is not None else torch.zeros(()))
         if name == "levels":
             with torch.no_grad():  # means spread over the range, so that the components are not alike
                 self.affine.bias.view(features, 3, components)[:, 1] += torch.linspace(-1.0, 1.0, components + 2)[1:-1]
