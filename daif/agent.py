@@ -26,7 +26,7 @@ from daif.outcomes import OutcomePreference, OutcomeScale
 from daif.policy_encoding import policy_encoding
 from daif.preference import observed_column, preference_of
 from daif.randomness import OwnedRandomness
-from world_models.likelihood import ObservationCodec
+from world_models.likelihood import ObservationCodec, View
 from world_models.overshooting_vae import OvershootingVAE
 
 
@@ -70,8 +70,8 @@ class DAIFAgent:
         self.weights = OutcomePreference.parse(spec) if _weighs_outcomes(spec) else OutcomePreference(())
         self.preference = preference_of(spec, self.codec)
         self.preferred_column = observed_column(spec, self.codec)
-        self.columns = self.codec.columns(c.observe, pooled=c.pooled).to(self.device)
-        inputs = self.columns.shape[1] + len(self.weights.free)
+        self.view = View(self.codec, c.observe, pooled=c.pooled).to(self.device)
+        inputs = self.view.size + len(self.weights.free)
         self.actor = Actor(inputs, self.action_space, c.actor_hidden).to(self.device)
         self.encoding = policy_encoding(c.policy_encoding, self.actor, inputs, c.probes).to(self.device)
         outcomes = len(self.weights.names)
@@ -124,8 +124,7 @@ class DAIFAgent:
 
     def features(self, observation: Tensor, relative: Tensor) -> Tensor:
         """What actor and critic see: flattened observations (B, O) and relative preference weights (B, C) -> (B, I)."""
-        normalised = self.codec.normalise(observation)
-        seen = normalised if self.columns.shape[0] == self.columns.shape[1] else normalised @ self.columns
+        seen = self.view(self.codec.normalise(observation))
         return torch.cat([seen, self.weights.features(relative)], -1) if self.weights.free else seen
 
     def policy_entropy(self, policy: Categorical | SquashedGaussian) -> Tensor:

@@ -12,6 +12,7 @@ A space becomes a tuple of parts, one per leaf, in the order of `gymnasium.space
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -272,26 +273,6 @@ class ObservationCodec(nn.Module):
         scale = (self.second_moment - self.mean.square()).clamp_min(1e-6).sqrt()
         return ((flat * self.unit) - self.mean) / scale
 
-    def columns(self, names: tuple[str, ...] = (), *, pooled: bool = False) -> Tensor:
-        """A selection matrix (O, I): the columns of some parts (all by default), exchangeable components averaged.
-
-        With `pooled` a MultiDiscrete of equal components is seen as the share of components with each value, which is
-        all that matters where the components are exchangeable. ValueError for an unknown part.
-        """
-        known = [part.name for part in self.parts]
-        for name in names:
-            if name not in known:
-                raise ValueError(f"no observation part {name!r}; parts: {', '.join(map(repr, known))}")
-        blocks: list[Tensor] = []
-        for part in self.parts:
-            if names and part.name not in names:
-                continue
-            rows = torch.eye(self.size)[:, part.columns]
-            if pooled and len(part.categories) > 1 and len(set(part.categories)) == 1:
-                rows = rows.unflatten(1, (len(part.categories), part.categories[0])).mean(1)
-            blocks.append(rows)
-        return torch.cat(blocks, 1)
-
     def distribution(self, parameters: Tensor) -> ObservationDistribution:
         """Turn decoder parameters (..., num_parameters) into the distribution of a normalised observation."""
         factors: list[Factor] = []
@@ -301,6 +282,53 @@ class ObservationCodec(nn.Module):
             position += part.num_parameters
             factors += _factors(part, values)
         return ObservationDistribution(factors)
+
+
+class View(nn.Module):
+    """What a network sees of a normalised observation: some of its parts, exchangeable components counted.
+
+    Args:
+        codec: of the observation.
+        names: parts that are seen; by default all.
+        pooled: see a MultiDiscrete of equal components as the number of components with each value, one-hot, which is
+            all that matters where the components are exchangeable.
+
+    Raises:
+        ValueError: for an unknown part.
+    """
+
+    select: Tensor
+    count: Tensor
+
+    def __init__(self, codec: ObservationCodec, names: tuple[str, ...] = (), *, pooled: bool = False) -> None:
+        super().__init__()
+        known = [part.name for part in codec.parts]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"no observation part {name!r}; parts: {', '.join(map(repr, known))}")
+        select, count = [], []
+        for part in codec.parts:
+            if names and part.name not in names:
+                continue
+            columns, counts = torch.eye(codec.size)[:, part.columns], torch.full((part.size,), math.nan)
+            components = len(part.categories)
+            if pooled and components > 1 and len(set(part.categories)) == 1:
+                columns = columns.unflatten(1, (components, part.categories[0])).sum(1)
+                columns = columns.repeat_interleave(components + 1, 1)
+                counts = torch.arange(components + 1.0).repeat(part.categories[0])
+            select.append(columns)
+            count.append(counts)
+        self.register_buffer("select", torch.cat(select, 1), persistent=False)
+        self.register_buffer("count", torch.cat(count), persistent=False)
+        self.size = len(self.count)
+        self.whole = torch.equal(self.select, torch.eye(codec.size))
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """Normalised observations (..., O) -> what is seen of them, (..., size)."""
+        if self.whole:
+            return normalised
+        seen = normalised @ self.select
+        return torch.where(self.count.isnan(), seen, ((seen - self.count).abs() < 0.5).to(seen))
 
 
 FAMILIES: dict[str, Callable[[Tensor], Distribution]] = {

@@ -31,7 +31,7 @@ from numba import njit
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.sparse.linalg import spsolve
 
-from envs.energy_control.config import BUSY, DEPARTURE, FAILED, IDLE, START_UP, Plant, load_plant
+from envs.energy_control.config import ARRIVAL, BUSY, DEPARTURE, FAILED, IDLE, STANDBY, START_UP, Plant, load_plant
 
 MAX_STATES = 3_000_000
 DIRECT_STATES = 30_000
@@ -217,6 +217,20 @@ class Chain:
         works[takes] += (-1, 0, 0, -1, 1, 0)
         fails[takes] += (-1, 0, 0, -1, 0, 1) if self.rates.fail else (-1, 0, 0, -1, 1, 0)
         return self._find(works), self._find(fails)
+
+    def observations(self) -> dict[str, np.ndarray]:
+        """Every decision as it is observed: `buffer` (D,), `machines` (D, machines) and `event` (D,).
+
+        The first machines stand by, then come those that start up, are idle, are busy and have failed. A discard is
+        shown as the arrival that it is: the state behind both is the same.
+        """
+        parts, up, _, idle, busy, failed = self.decisions.T
+        upper = np.stack([up, idle, busy, failed], axis=1)
+        counts = np.concatenate([self.rates.machines - upper.sum(axis=1, keepdims=True), upper], axis=1)
+        states = np.tile((STANDBY, START_UP, IDLE, BUSY, FAILED), len(counts))
+        machines = np.repeat(states, counts.ravel()).reshape(len(counts), self.rates.machines)
+        departure = np.arange(len(parts)) >= len(self.arrival_keys)
+        return {"buffer": parts.copy(), "machines": machines, "event": np.where(departure, DEPARTURE, ARRIVAL)}
 
     def decision_index(self, kind_is_departure: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Indices of decisions; -1 where a state can't occur."""
@@ -511,6 +525,14 @@ class Optimiser:
         # of the front like the others.
         outcomes = [self._stationary(generator, reached[label == c]) for c in closed]
         return max(outcomes, key=lambda outcome: outcome.parts_per_min)
+
+    def loss_and_saving_pct(self, actions: np.ndarray) -> tuple[float, float]:
+        """Long-run production loss and energy saving of a policy (D,) against all machines on, in per cent."""
+        outcome = self.evaluate(actions)
+        return (
+            100.0 * (1.0 - outcome.parts_per_min / self.all_on.parts_per_min),
+            100.0 * (1.0 - outcome.power_kw / self.all_on.power_kw),
+        )
 
     def _generator(self, actions: np.ndarray) -> sp.csr_matrix:
         """Off-diagonal rates of the chain under a policy, (states, states)."""

@@ -290,7 +290,7 @@ def test_increment_reward_is_maximised_by_the_exact_policy(paper):
 
 def test_policy_infers_the_kind_of_decision(paper):
     policy = paper.solve(8000.0).policy
-    observations = _decisions(paper)
+    observations = paper.chain.observations()
     rows, departure = paper.chain.decisions, observations["event"] == DEPARTURE
     known = policy.act(observations)
     inferred = policy.act({key: value for key, value in observations.items() if key != "event"})
@@ -364,7 +364,7 @@ def solutions(paper):
 @given(st.integers(0, 2**32), st.sampled_from(WEIGHTS), st.floats(0.0, 1.0))
 def test_no_policy_of_the_chain_is_above_the_front(paper, solutions, seed, weight, share):
     """Without noise: an optimal policy whose actions are replaced at random in some of the states."""
-    actions = solutions[weight].policy.act(_decisions(paper))
+    actions = solutions[weight].policy.act(paper.chain.observations())
     rng = np.random.default_rng(seed)
     changed = rng.random(len(actions)) < share
     other = rng.integers(0, paper.chain.rates.machines + 1, len(actions))
@@ -372,17 +372,6 @@ def test_no_policy_of_the_chain_is_above_the_front(paper, solutions, seed, weigh
     for weight_kj_per_part, best in solutions.items():
         gain_kw = outcome.power_kw - weight_kj_per_part * outcome.parts_per_min / 60.0
         assert gain_kw >= best.bounds_kw[0] - 1e-7
-
-
-def _decisions(optimiser):
-    """One observation for each decision of the chain."""
-    rows = optimiser.chain.decisions
-    machines = np.zeros((len(rows), optimiser.chain.rates.machines), dtype=np.int64)
-    for row, counts in zip(machines, rows, strict=True):
-        filled = np.repeat([START_UP, IDLE, BUSY, FAILED], counts[[1, 3, 4, 5]])
-        row[: len(filled)] = filled
-    departure = np.arange(len(rows)) >= len(optimiser.chain.arrival_keys)
-    return {"buffer": rows[:, 0], "machines": machines, "event": departure.astype(np.int64)}
 
 
 def random_tables(number: int, rng: np.random.Generator) -> np.ndarray:
@@ -421,3 +410,13 @@ def test_no_simulated_random_policy_is_above_the_front(solutions):
 @pytest.mark.slow
 def test_no_simulated_random_policy_of_many_is_above_the_front(solutions):
     assert_below_the_front(solutions, policies=300, replications=20, steps=10_000)
+
+
+def test_the_observed_decisions_lead_to_the_figures_of_a_policy(paper, solutions):
+    observations = paper.chain.observations()
+    for solution in solutions.values():
+        figures = paper.loss_and_saving_pct(solution.policy.act(observations))
+        assert figures == pytest.approx((solution.loss_pct, solution.saving_pct), abs=1e-9)
+    loss_pct, saving_pct = paper.loss_and_saving_pct(np.full(len(observations["event"]), 5))
+    assert loss_pct == pytest.approx(1.72, abs=0.06)  # simulated: 2.9391 +- 0.0011 of 2.9905 +- 0.0012 parts/min
+    assert saving_pct == pytest.approx(12.23, abs=0.03)

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from world_models.likelihood import ObservationCodec
+from world_models.likelihood import ObservationCodec, View
 
 LEAVES = st.one_of(
     st.integers(1, 5).map(spaces.Discrete),
@@ -112,19 +112,28 @@ def test_running_normalisation_gives_zero_mean_and_unit_variance() -> None:
     torch.testing.assert_close(normalised.std(0), torch.ones(2), atol=2e-2, rtol=0)
 
 
-def test_pooled_columns_do_not_change_under_a_permutation_of_the_machines() -> None:
+def test_a_pooled_view_counts_the_machines_and_does_not_change_under_their_permutation() -> None:
     space = spaces.Dict({"buffer": spaces.Discrete(3), "machines": spaces.MultiDiscrete([4] * 5)})
     codec = ObservationCodec(space)
-    columns = codec.columns(pooled=True)
-    assert columns.shape == (3 + 20, 3 + 4)
+    view = View(codec, pooled=True)
     one = {"buffer": np.array([1]), "machines": np.array([[0, 1, 2, 3, 3]])}
     other = {"buffer": np.array([1]), "machines": np.array([[3, 3, 2, 0, 1]])}
-    assert np.allclose(codec.flatten(one) @ columns.numpy(), codec.flatten(other) @ columns.numpy())
+    seen, permuted = (view(torch.from_numpy(codec.flatten(each))) for each in (one, other))
+    torch.testing.assert_close(seen, permuted)
+    counts = torch.nn.functional.one_hot(torch.tensor([1, 1, 1, 2]), 6).flatten()
+    torch.testing.assert_close(seen[0], torch.cat([torch.tensor([0, 1, 0]), counts]).float())
+
+
+def test_a_view_of_all_parts_is_the_observation_and_of_one_part_its_columns() -> None:
+    codec = ObservationCodec(spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Box(0.0, 1.0, (2,))}))
+    flat = torch.rand(4, 5)
+    assert torch.equal(View(codec)(flat), flat)
+    torch.testing.assert_close(View(codec, ("b",))(flat), flat[:, 3:])
 
 
 def test_unknown_parts_and_spaces_are_named() -> None:
     codec = ObservationCodec(spaces.Dict({"buffer": spaces.Discrete(3)}))
     with pytest.raises(ValueError, match=r"'bufer'.*'buffer'"):
-        codec.columns(("bufer",))
+        View(codec, ("bufer",))
     with pytest.raises(ValueError, match="no likelihood"):
         ObservationCodec(spaces.Text(5))
