@@ -21,6 +21,9 @@ Loss = Callable[..., Tensor]
 Source = Tensor | Sequence[Tensor] | Callable[[int, torch.Generator], Sequence[Tensor]]
 """Tensors that share their first dimension, or a sampler (batch_size, generator) -> tensors of fresh data."""
 
+NOISE_STREAM = 2**31
+"""Added to the seed of what the loss draws: a sampler's data and the loss's noise must not be the same numbers."""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -183,7 +186,7 @@ def fit(
     history, best_state, stale, running = History(), None, 0, 0.0
     since, started = 0, time.perf_counter()
     model.train()
-    with seeded(config.seed):
+    with seeded(config.seed + NOISE_STREAM):
         for step in range(1, config.steps + 1):
             if on_step is not None:
                 on_step(model, step)
