@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 _EXPORTS: dict[str, tuple[str, ...]] = {
+    "generative.autoencoder": ("Autoencoder", "AutoencoderConfig", "reconstruction_loss"),
     "generative.autoregressive": (
         "Autoregressive",
         "BinaryConditional",
