@@ -277,6 +277,32 @@ def test_simulated_policy_reaches_its_point(paper, weight):
         assert sample.mean() == pytest.approx(exact, abs=4.0 * sample.std(ddof=1) / np.sqrt(len(sample)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["simpy", "fast"])
+@pytest.mark.parametrize("weight", [1600.0, 8000.0])
+def test_simulated_policy_reaches_its_point_closely_on_both_engines(paper, weight, engine):
+    """Forty plants for ten days each; both figures within the joint 99 % interval."""
+    solution = paper.solve(weight)
+    seen, decisions = paper.chain.observations(), paper.chain.decisions[:, [0, 1, 3, 4, 5]]
+    keys = zip(seen["event"] == DEPARTURE, *decisions.T, strict=True)
+    table = {tuple(map(int, key)): int(n) for key, n in zip(keys, solution.policy.act(seen), strict=True)}
+    env = gymnasium.make("daif/EnergyControl-v0", engine=engine, observe_event=True)
+    rates = []
+    for seed in range(40):
+        observation, info = env.reset(seed=5000 + seed)
+        while info["time_s"] < 12 * 86_400.0:
+            if info["time_s"] < 2 * 86_400.0:
+                began = info
+            _, up, idle, busy, failed = info["machines_by_state"].tolist()
+            key = (int(observation["event"] == DEPARTURE), int(observation["buffer"]), up, idle, busy, failed)
+            observation, _, _, _, info = env.step(table[key])
+        elapsed_s = info["time_s"] - began["time_s"]
+        parts = info["parts_made"] - began["parts_made"]
+        rates.append((60.0 * parts / elapsed_s, (info["energy_kj"] - began["energy_kj"]) / elapsed_s))
+    half = student_t.ppf(1 - 0.01 / 4, len(rates) - 1) * np.std(rates, axis=0, ddof=1) / math.sqrt(len(rates))
+    assert np.all(np.abs(np.mean(rates, axis=0) - (solution.parts_per_min, solution.power_kw)) <= half)
+
+
 def test_increment_reward_is_maximised_by_the_exact_policy(paper):
     weight = 3000.0
     solution = paper.solve(weight)
