@@ -71,6 +71,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "generative.state_space": ("HelmholtzMachine", "HiddenMarkovModel", "LinearDynamicalSystem"),
     "generative.training": ("History", "TrainingConfig", "evaluate", "fit", "seeded"),
     "generative.vae": (
+        "AutoregressiveLikelihood",
         "DARN",
         "DARNConfig",
         "FlowPosteriorConfig",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from generative.autoregressive import conditional_for, pixel_cnn
 from generative.data import Dataset
 from generative.registry import Entry
 from generative.training import TrainingConfig
+from generative.vae.autoregressive import AutoregressiveLikelihood
 from generative.vae.binary import DARN, AutoregressiveBernoulli, DARNConfig
 from generative.vae.core import GaussianVAE, VAEConfig, decoder_width, linear_vae_log_likelihood
 from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
@@ -27,6 +31,7 @@ __all__ = [
     "MODELS",
     "UNLABELLED",
     "AutoregressiveBernoulli",
+    "AutoregressiveLikelihood",
     "BetaLoss",
     "DARNConfig",
     "FlowPosteriorConfig",
@@ -66,6 +71,21 @@ def _flow_vae(data: Dataset) -> FlowPosteriorVAE:
     return FlowPosteriorVAE(likelihood_for(data, decoder_width(config)), config, FlowPosteriorConfig())
 
 
+def _autoregressive_vae(data: Dataset) -> FlowPosteriorVAE:
+    """Return an autoregressive posterior and a PixelCNN decoder of two layers, which sees four rows back."""
+    config, conditional = _config(data), conditional_for(data.kind, data.levels)
+    model = pixel_cnn(
+        _image(data), conditional, channels=32, layers=2, context_features=decoder_width(config), dropout=0.2
+    )
+    return FlowPosteriorVAE(AutoregressiveLikelihood(model), config, FlowPosteriorConfig(transforms=1))
+
+
+def _image(data: Dataset) -> tuple[int, int, int]:
+    if data.image_shape is None:
+        raise ValueError(f"{data.name} holds no images")
+    return data.image_shape
+
+
 def _hierarchy(data: Dataset, inference: Inference) -> HierarchicalVAE:
     noise = {"dropout": 0.2, "input_noise": 0.3} if data.image_shape else {}
     config = HierarchyConfig(inference=inference, **noise)  # type: ignore[arg-type]
@@ -88,7 +108,7 @@ def _semi_supervised(data: Dataset, auxiliary_dim: int) -> SemiSupervisedVAE:
 
 
 _ALL = ("real", "levels", "binary")
-_TRAINING = TrainingConfig(steps=3000, batch_size=100, learning_rate=2e-3, average=0.99, evaluate_every=150, patience=4)
+_TRAINING = TrainingConfig(steps=1500, batch_size=100, learning_rate=2e-3, average=0.99, evaluate_every=100, patience=4)
 _SEMI_SUPERVISED = TrainingConfig(steps=1500, batch_size=100, learning_rate=3e-3, average=0.99, evaluate_every=1500)
 
 MODELS: tuple[Entry, ...] = (
@@ -132,6 +152,16 @@ MODELS: tuple[Entry, ...] = (
         "Sønderby et al., arXiv 1602.02282 (two layers)",
         loss=WarmUpLoss(500),
         training=_TRAINING,
+    ),
+    Entry(
+        "autoregressive-vae",
+        _autoregressive_vae,
+        ("levels", "binary"),
+        frozenset({"elbo", "sample"}),
+        "Abbasnejad's lecture; Chen et al., arXiv 1611.02731",
+        loss=FreeBitsLoss(4.0),
+        training=replace(_TRAINING, steps=800),
+        images=True,
     ),
     Entry(
         "m2",

@@ -8,6 +8,7 @@ Sources: Kingma & Welling (arXiv 1312.6114), Rezende et al. (arXiv 1401.4082); Î
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from generative.distributions import Head, gaussian, standard_normal
 from generative.nn import MLP, activation
 from generative.objectives import Terms, sampled_terms
 from generative.protocol import Given, join, leading_shape
-from generative.vae.likelihood import Likelihood
+from generative.vae.likelihood import Likelihood, ObservationModel
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,29 @@ class GaussianVAE(nn.Module):
     Args:
         likelihood: the observation model; its `in_features` is `decoder_width(config)`.
         config: the settings.
+        encoder: (..., D + context_features) -> (..., `encoder.out_features`) in place of the multilayer perceptron.
+        decoder: (..., latent_dim + context_features) -> what the likelihood takes, likewise.
     """
 
     has = frozenset({"elbo", "sample", "mean", "reconstruct"})
 
-    def __init__(self, likelihood: Likelihood, config: VAEConfig) -> None:
+    def __init__(
+        self,
+        likelihood: ObservationModel,
+        config: VAEConfig,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         c = self.config = config
         self.likelihood = likelihood
-        self.encoder = Trunk(likelihood.features + c.context_features, c.hidden, c.activation, c.dropout)
+        if not likelihood.has_mean:
+            self.has = GaussianVAE.has - {"mean", "reconstruct"}
+        self.encoder: Any = encoder or Trunk(
+            likelihood.features + c.context_features, c.hidden, c.activation, c.dropout
+        )
         self.posterior_head = Head(self.encoder.out_features, 2 * c.latent_dim, gaussian)
-        self.decoder = Trunk(c.latent_dim + c.context_features, c.hidden[::-1], c.activation, c.dropout)
+        self.decoder = decoder or Trunk(c.latent_dim + c.context_features, c.hidden[::-1], c.activation, c.dropout)
         self.prior_net: nn.Module | None = None
         if c.context_features and c.conditional_prior:
             trunk = Trunk(c.context_features, c.hidden[::-1], c.activation, c.dropout)
@@ -168,12 +181,9 @@ def linear_vae_log_likelihood(model: GaussianVAE, x: Tensor) -> Tensor:
 
     The model is probabilistic PCA, so the evidence has a closed form. (..., D) -> (...).
     """
-    if model.config.hidden or model.likelihood.name != "isotropic":
-        raise ValueError(
-            f"hidden is {model.config.hidden} and the likelihood {model.likelihood.name!r}; "
-            "the exact evidence needs hidden () and 'isotropic'"
-        )
     out = model.likelihood
+    if model.config.hidden or not isinstance(out, Likelihood) or out.name != "isotropic":
+        raise ValueError(f"hidden is {model.config.hidden}; the exact evidence needs () and an isotropic Likelihood")
     loading = out.scale.unsqueeze(-1) * out.affine.weight
     noise = torch.exp(2.0 * out.log_scale) * torch.eye(out.features, dtype=loading.dtype, device=loading.device)
     mean = out.shift + out.scale * out.affine.bias

@@ -18,7 +18,7 @@ from generative.flows.library import iaf, planar, radial
 from generative.objectives import Terms
 from generative.protocol import Given
 from generative.vae.core import GaussianVAE, VAEConfig
-from generative.vae.likelihood import Likelihood
+from generative.vae.likelihood import ObservationModel
 
 FlowName = Literal["planar", "radial", "iaf"]
 
@@ -55,9 +55,10 @@ class FlowPosteriorVAE(nn.Module):
 
     has = frozenset({"elbo", "sample", "mean"})
 
-    def __init__(self, likelihood: Likelihood, config: VAEConfig, flow: FlowPosteriorConfig) -> None:
+    def __init__(self, likelihood: ObservationModel, config: VAEConfig, flow: FlowPosteriorConfig) -> None:
         super().__init__()
         self.vae = GaussianVAE(likelihood, config)
+        self.has = FlowPosteriorVAE.has & self.vae.has
         self.message = nn.Linear(self.vae.encoder.out_features, flow.context_features)
         self.flow = _posterior_flow(config.latent_dim, flow)
 

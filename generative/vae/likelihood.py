@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,27 @@ discretised logistics on 0 .. levels - 1; categorical: free probabilities of eac
 LIKELIHOODS: tuple[str, ...] = get_args(LikelihoodName)
 
 
+class ObservationModel(Protocol):
+    """What an autoencoder needs of p(x given features): `Likelihood`, or an autoregressive model."""
+
+    features: int
+    """D, the number of observed variables."""
+    has_mean: bool
+    """Whether p(x given features) has a `mean`."""
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Return data scaled to about unit size, the shape of x (..., D)."""
+
+    def __call__(self, features: Tensor) -> Any:
+        """Return p(x given features), with `log_prob` and `sample`."""
+
+
 class Likelihood(nn.Module):
     """An affine map in front of an observation model: features (..., in_features) -> p(x given features), event (D,).
 
     Args:
-        in_features: size of the decoder's features.
+        in_features: size of the decoder's features; None where they are the parameters themselves, (..., D n) with the
+            n parameters of one variable side by side (for `gaussian` all means before all scales).
         features: D, the number of observed variables.
         name: one of `LIKELIHOODS`.
         levels: number of values of one variable, for `levels` and `categorical`.
@@ -33,13 +49,14 @@ class Likelihood(nn.Module):
         scale: standard deviation of the data (D,), half of which is where `isotropic` starts; None for 1.
     """
 
+    has_mean = True
     log_scale: Tensor
     shift: Tensor
     scale: Tensor
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | None,
         features: int,
         name: str = "gaussian",
         *,
@@ -56,13 +73,16 @@ class Likelihood(nn.Module):
         if name in ("levels", "categorical") and levels < 2:
             raise ValueError(f"levels is {levels}; the {name} likelihood needs at least 2")
         self.name, self.features, self.levels, self.components = name, features, levels, components
-        each = {"gaussian": 2, "isotropic": 1, "bernoulli": 1, "levels": 3 * components, "categorical": levels}[name]
-        self.affine = nn.Linear(in_features, each * features)
+        self.each = {"gaussian": 2, "isotropic": 1, "bernoulli": 1, "levels": 3 * components, "categorical": levels}[
+            name
+        ]
+        """Number of parameters of one variable."""
+        self.affine = nn.Identity() if in_features is None else nn.Linear(in_features, self.each * features)
         self.register_buffer("shift", torch.zeros(features) if shift is None else shift.detach().clone())
         self.register_buffer("scale", torch.ones(features) if scale is None else scale.detach().clone())
         if name == "isotropic":
             self.log_scale = nn.Parameter((0.5 * self.scale).log().mean() if scale is not None else torch.zeros(()))
-        if name == "levels":
+        if name == "levels" and in_features is not None:
             with torch.no_grad():  # means spread over the range, so that the components are not alike
                 self.affine.bias.view(features, 3, components)[:, 1] += torch.linspace(-1.0, 1.0, components + 2)[1:-1]
 

@@ -72,3 +72,18 @@ def test_warm_up_keeps_units_of_a_ladder_active(figure: Figure) -> None:
 def test_ladder_has_more_active_units_than_the_plain_two_layer_vae(figure: Figure) -> None:
     data = load("digits")
     assert active("ladder-vae", 500, data, figure) > active("hierarchical-vae", 0, data, figure)
+
+
+@pytest.mark.slow
+def test_autoregressive_halves_beat_the_factorised_vae_with_a_code_in_use(figure: Figure) -> None:
+    data = load("digits")
+    nats = {}
+    for name in ("vae", "autoregressive-vae"):
+        model = train(name, data)
+        nats[name] = evaluate(model, data.validation, repeats=20)
+    with torch.no_grad(), seeded(0):
+        cost = float(model.terms(data.validation).kl.mean())
+    figure("autoregressive-vae", "digits", 0, "validation -ELBO, nats", nats["autoregressive-vae"], nats["vae"])
+    figure("autoregressive-vae", "digits", 0, "KL, nats", cost, 1.0)
+    assert 60.0 < nats["autoregressive-vae"] < nats["vae"]
+    assert cost > 1.0

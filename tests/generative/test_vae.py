@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from generative.autoregressive import BinaryConditional, made
 from generative.divergences import kl
 from generative.objectives import (
     active_units,
@@ -20,12 +21,15 @@ from generative.objectives import (
 from generative.training import TrainingConfig, fit, seeded
 from generative.vae import (
     DARN,
+    AutoregressiveLikelihood,
     DARNConfig,
     FlowPosteriorConfig,
     FlowPosteriorVAE,
+    FreeBitsLoss,
     GaussianVAE,
     Likelihood,
     VAEConfig,
+    WarmUpLoss,
     decoder_width,
     linear_vae_log_likelihood,
 )
@@ -225,3 +229,66 @@ def test_a_trained_linear_vae_reaches_probabilistic_pcas_likelihood() -> None:
     with torch.no_grad():
         exact = float(linear_vae_log_likelihood(model.double(), x.double()).mean())
     assert best - 0.1 < exact <= best + 1e-4
+
+
+def test_an_autoregressive_encoder_and_decoder_average_to_the_integrated_evidence() -> None:
+    torch.manual_seed(6)
+    config = VAEConfig(latent_dim=1, hidden=(6,), activation="tanh")
+    decoder = made(3, BinaryConditional(), hidden=(8,), context_features=decoder_width(config))
+    settings = FlowPosteriorConfig(transforms=1, hidden=(8,), context_features=4)
+    model = FlowPosteriorVAE(AutoregressiveLikelihood(decoder), config, settings).double().eval()
+    with torch.no_grad():
+        model.vae.decoder[0].weight *= 3.0
+        model.vae.posterior_head.affine.bias[1] += 1.0
+        axis = torch.linspace(-9.0, 9.0, 2001, dtype=torch.float64).unsqueeze(-1)
+        states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
+        prior = model.vae.prior(None, axis).log_prob(axis)
+        exact = torch.stack([torch.logsumexp(prior + model.vae.decode(axis).log_prob(x), 0) for x in states])
+        exact = exact + math.log(18.0 / 2000)
+        assert float(exact.exp().sum()) == pytest.approx(1.0, abs=1e-6)
+        weights = log_weights(model, states, samples=50_000)
+        ratio = torch.exp(weights - exact)
+        error = ratio.std(0) / len(ratio) ** 0.5
+        assert float(error.max()) < 0.02
+        assert bool(((ratio.mean(0) - 1.0).abs() < 4 * error).all())
+        assert bool((weights.mean(0) < exact).all())
+        samples = model.sample((50_000,))
+        share = torch.stack([(samples == x).all(-1).double().mean() for x in states])
+        assert bool(((share - exact.exp()).abs() < 4 * (exact.exp() / 50_000).sqrt()).all())
+    assert model().has == {"elbo", "sample"}
+    with pytest.raises(NotImplementedError, match="has no mean"):
+        model()._method("mean")
+
+
+def test_free_bits_stop_the_pull_on_a_code_that_costs_less() -> None:
+    model, x = linear_vae().train(), torch.randn(8, 4, dtype=torch.float64)
+    with seeded(0):
+        cost = float(model.terms(x).kl.mean().detach())
+    for nats, pulled in ((cost + 0.1, False), (cost - 0.1, True)):
+        model.zero_grad()
+        with seeded(0):
+            FreeBitsLoss(nats)(model, x).backward()
+        free = model.posterior_head.affine.bias.grad.clone()
+        model.zero_grad()
+        with seeded(0):
+            (-model.terms(x).log_likelihood.mean()).backward()
+        assert torch.equal(free, model.posterior_head.affine.bias.grad) is not pulled
+    with seeded(0):
+        plain = -model.eval().elbo(x).mean()
+    with seeded(0):
+        torch.testing.assert_close(FreeBitsLoss(100.0)(model, x), plain)
+
+
+def test_warm_up_counts_each_models_own_calls() -> None:
+    loss, x = WarmUpLoss(4), torch.randn(3, 4, dtype=torch.float64)
+    for _ in range(2):  # a second model starts from 0 again
+        model = linear_vae().train()
+        for calls in range(6):
+            with seeded(0):
+                value = loss(model, x)
+            with seeded(0):
+                torch.testing.assert_close(value, -model.elbo(x, beta=min(calls / 4, 1.0)).mean())
+    with seeded(0):
+        value = loss(model.eval(), x)
+    with seeded(0):
+        torch.testing.assert_close(value, -model.elbo(x).mean())
