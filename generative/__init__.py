@@ -74,6 +74,8 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "AutoregressiveLikelihood",
         "DARN",
         "DARNConfig",
+        "DRAW",
+        "DRAWConfig",
         "FlowPosteriorConfig",
         "FlowPosteriorVAE",
         "GaussianVAE",

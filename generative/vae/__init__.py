@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from generative.autoregressive import conditional_for, pixel_cnn
 from generative.data import Dataset
@@ -11,6 +12,7 @@ from generative.training import TrainingConfig
 from generative.vae.autoregressive import AutoregressiveLikelihood
 from generative.vae.binary import DARN, AutoregressiveBernoulli, DARNConfig
 from generative.vae.core import GaussianVAE, VAEConfig, decoder_width, linear_vae_log_likelihood
+from generative.vae.draw import DRAW, DRAWConfig
 from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
 from generative.vae.hierarchy import HierarchicalVAE, HierarchyConfig, Inference
 from generative.vae.likelihood import Likelihood, likelihood_for
@@ -27,6 +29,7 @@ from generative.vae.semi_supervised import (
 
 __all__ = [
     "DARN",
+    "DRAW",
     "M1",
     "MODELS",
     "UNLABELLED",
@@ -34,6 +37,7 @@ __all__ = [
     "AutoregressiveLikelihood",
     "BetaLoss",
     "DARNConfig",
+    "DRAWConfig",
     "FlowPosteriorConfig",
     "FlowPosteriorVAE",
     "FreeBitsLoss",
@@ -72,7 +76,7 @@ def _flow_vae(data: Dataset) -> FlowPosteriorVAE:
 
 
 def _autoregressive_vae(data: Dataset) -> FlowPosteriorVAE:
-    """Return an autoregressive posterior and a PixelCNN decoder of two layers, which sees four rows back."""
+    """Return an autoregressive posterior and a PixelCNN decoder of two layers, which sees three rows back."""
     config, conditional = _config(data), conditional_for(data.kind, data.levels)
     model = pixel_cnn(
         _image(data), conditional, channels=32, layers=2, context_features=decoder_width(config), dropout=0.2
@@ -84,6 +88,11 @@ def _image(data: Dataset) -> tuple[int, int, int]:
     if data.image_shape is None:
         raise ValueError(f"{data.name} holds no images")
     return data.image_shape
+
+
+def _draw(data: Dataset, config: DRAWConfig) -> DRAW:
+    name = "bernoulli" if data.kind == "binary" else "levels"
+    return DRAW(Likelihood(None, data.features, name, levels=data.levels), _image(data), config)
 
 
 def _hierarchy(data: Dataset, inference: Inference) -> HierarchicalVAE:
@@ -162,6 +171,22 @@ MODELS: tuple[Entry, ...] = (
         loss=FreeBitsLoss(4.0),
         training=replace(_TRAINING, steps=800),
         images=True,
+    ),
+    *(
+        Entry(
+            name,
+            partial(_draw, config=config),
+            ("levels", "binary"),
+            DRAW.has,
+            source,
+            training=replace(_TRAINING, steps=800, learning_rate=5e-3),
+            images=True,
+        )
+        for name, config, source in (
+            ("draw", DRAWConfig(), "Gregor et al., arXiv 1502.04623"),
+            ("draw-attention", DRAWConfig(attention=4), "Gregor et al., arXiv 1502.04623"),
+            ("conv-draw", DRAWConfig(latent_dim=1, hidden=12, convolutional=True), "Gregor et al., arXiv 1604.08772"),
+        )
     ),
     Entry(
         "m2",
