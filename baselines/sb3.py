@@ -54,6 +54,8 @@ class SB3Settings:
     """Worth of a part, for the signal `outcomes`."""
     busy_kj_per_part: float = 1255.5
     """Energy that a part takes on a busy machine, for the signal `outcomes`: it is not wasted."""
+    pooled: bool = False
+    """See how many components of a MultiDiscrete have each value, not which: for exchangeable components."""
     outcome_scale: float = 300.0
     """What the signal `outcomes` is divided by, in kJ."""
 
@@ -164,7 +166,7 @@ class SB3Learner:
         self.action_space = action_space
         self.settings = settings
         self.seed = seed
-        self.flatten = BatchFlattener(observation_space)
+        self.flatten = BatchFlattener(observation_space, pooled=settings.pooled)
         self.generator = torch.Generator().manual_seed(seed)
         stub = _SpacesOnly(settings.num_envs, self.flatten.space, action_space)
         with _global_generators(self._epoch_seed(-1)):
@@ -189,7 +191,7 @@ class SB3Learner:
             if self.settings.signal == "outcomes":
                 s = self.settings
                 envs = OutcomeReward(envs, s.weight_kj_per_part - s.busy_kj_per_part, s.outcome_scale)
-            adapter = GymnasiumVecEnv(envs, seed)
+            adapter = GymnasiumVecEnv(envs, seed, pooled=self.settings.pooled)
             self.model.set_env(adapter)
             # an epoch that the decisions so far overshot is shortened by as much
             target = min((epoch + 1) * self.settings.epoch_steps, self.settings.total_steps)
@@ -308,13 +310,14 @@ class GymnasiumVecEnv(VecEnv):
     Args:
         envs: with same-step autoreset, so that the last observation of an episode is in `info["final_obs"]`.
         seed: of the first reset.
+        pooled: count exchangeable components.
     """
 
-    def __init__(self, envs: VectorEnv, seed: int) -> None:
+    def __init__(self, envs: VectorEnv, seed: int, *, pooled: bool = False) -> None:
         if envs.metadata.get("autoreset_mode") != AutoresetMode.SAME_STEP:
             raise ValueError("The vector environment must reset in the same step (AutoresetMode.SAME_STEP).")
         self.envs = envs
-        self.flatten = BatchFlattener(envs.single_observation_space)
+        self.flatten = BatchFlattener(envs.single_observation_space, pooled=pooled)
         super().__init__(envs.num_envs, self.flatten.space, envs.single_action_space)
         self._seed: int | None = seed
         self._actions: np.ndarray = np.zeros(0)

@@ -53,3 +53,15 @@ def test_the_workstation_flattens_to_the_papers_44_numbers():
 def test_a_space_without_a_flat_size_is_refused():
     with pytest.raises(ValueError, match="no fixed flat size"):
         BatchFlattener(spaces.Sequence(spaces.Discrete(2)))
+
+
+def test_exchangeable_components_are_counted():
+    space = spaces.Dict(buffer=spaces.Discrete(3), machines=spaces.MultiDiscrete([4] * 5, start=[1] * 5))
+    flatten = BatchFlattener(space, pooled=True)
+    batch = {"buffer": np.array([1, 1]), "machines": np.array([[1, 2, 3, 4, 4], [4, 4, 3, 1, 2]])}
+    flat = flatten(batch)
+    assert flat.shape == (2, flatten.size) == (2, 3 + 4 * 6)
+    np.testing.assert_array_equal(flat[0], flat[1])
+    np.testing.assert_array_equal(flat[0], np.concatenate([[0, 1, 0], np.eye(6)[[1, 1, 1, 2]].ravel()]))
+    np.testing.assert_array_equal(flatten.single({"buffer": 1, "machines": batch["machines"][0]}), flat[0])
+    assert flatten.space.contains(flat[0])

@@ -32,7 +32,7 @@ def _agent(space: str = "product", action: str = "discrete", **settings: object)
     for module in (agent.actor, *agent.models, agent.encoding, agent.scale):
         module.double()
     agent.codec.double()
-    agent.columns = agent.columns.double()
+    agent.view.double()
     return agent
 
 
