@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from daif.experiments.exact import chain_actions
 from daif.experiments.results import find_runs, middle, read_evaluations
 from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, provenance
@@ -34,19 +35,15 @@ Row = dict[str, Any]
 def daif_points(folders: list[Path]) -> list[Row]:
     """Exact loss and saving of each DAIF run at each worth of a part, acting greedily."""
     optimiser = Optimiser("paper")
-    seen = optimiser.chain.observations()
     rows: list[Row] = []
     for folder in find_runs(folders):
         run = RunFolder.open(folder)
         config, agent = load_agent(run, "latest")
         if config.agent != "daif":
             continue
-        if not set(config.settings["observe"]) <= set(seen):
-            raise SystemExit(f"{folder} sees more than {', '.join(seen)}, so its policy is none of the plant's chain.")
-        scores = np.zeros((len(seen["event"]), *agent.observation_space["scores"].shape), np.float32)  # not looked at
         for weight in WEIGHTS:
             prefer(agent, {"weight": weight}, config.full_env_kwargs)
-            actions = agent.act({**seen, "scores": scores}, deterministic=True)
+            actions = chain_actions(agent, optimiser.chain)
             loss, saving = optimiser.loss_and_saving_pct(actions)
             rows.append({"agent": "daif", "seed": config.seed, "weight_kj_per_part": weight, "loss_pct": loss})
             rows[-1] |= {"saving_pct": saving, "decisions": agent.decisions}

@@ -106,8 +106,9 @@ class Evaluate:
 class Plot:
     """Draw a figure of runs; its format follows from the name: PNG, SVG or PDF."""
 
-    kind: Positional[Literal["tradeoff", "training", "learning", "horizon"]]
-    """tradeoff: loss against saving; training: six panels; learning: IQM against steps; horizon: score against H."""
+    kind: Positional[Literal["tradeoff", "training", "learning", "horizon", "policy"]]
+    """tradeoff: loss against saving; training: six panels; learning: IQM against steps; horizon: score against H;
+    policy: machines on by buffer level and busy machines, beside the exact optimum."""
     runs: Positional[tuple[Path, ...]] = ()
     """Run folders, or folders of them."""
     output: Path | None = None
@@ -116,6 +117,8 @@ class Plot:
     """Column of metrics.csv, for learning and horizon."""
     reference: bool = True
     """Draw the published points and the exact optimum too."""
+    preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
+    """New weights for what the agent of a policy prefers; weight=W is the worth of a part in kJ."""
 
 
 @dataclass(frozen=True)
@@ -378,9 +381,14 @@ def _evaluate(command: Evaluate) -> int:
 
 def _plot(command: Plot) -> int:
     from daif.experiments.plots import plot
+    from daif.experiments.settings import apply_assignments
 
     output = command.output or Path(f"{command.kind}.png")
-    plot(command.kind, command.runs, output, metric=command.metric, reference=command.reference)
+    preference = apply_assignments({}, command.preference)
+    plot(
+        command.kind, command.runs, output,
+        metric=command.metric, reference=command.reference, preference=preference,
+    )  # fmt: skip
     console.print(f"Wrote {output}", soft_wrap=True, markup=False)
     return 0
 

@@ -10,12 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from daif.experiments.exact import chain_actions
 from daif.experiments.names import unknown
 from daif.experiments.optimum import reference_front, reference_rows
 from daif.experiments.results import Evaluated, find_runs, group, half_width, middle, read_evaluations
+from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, metric_columns, read_metrics
 from daif.experiments.settings import SettingsError
 from daif.experiments.statistics import bootstrap_iqm, student_interval
+from daif.experiments.train import load_agent
+from envs.energy_control.optimal import Optimiser, dense_front
 
 FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#555555")
@@ -38,15 +42,24 @@ _AUTHORS_COLUMNS = {
 }
 
 
-def plot(kind: str, runs: Sequence[Path], output: Path, *, metric: str | None = None, reference: bool = True) -> None:
+def plot(
+    kind: str,
+    runs: Sequence[Path],
+    output: Path,
+    *,
+    metric: str | None = None,
+    reference: bool = True,
+    preference: Mapping[str, Any] | None = None,
+) -> None:
     """Draw a figure of runs into a file.
 
     Args:
-        kind: tradeoff, training, learning or horizon.
+        kind: tradeoff, training, learning, horizon or policy.
         runs: run folders, or folders of them; for the trade-off also evaluation files.
         output: the file; PNG, SVG or PDF by its name.
         metric: column of metrics.csv, for learning and horizon.
         reference: draw the published points and the exact optimum too.
+        preference: weights that the agent of a policy gets, see `daif.experiments.run_time_preference`.
     """
     if output.suffix.lower() not in FORMATS:
         raise SettingsError(f"The figure {output} must end in {', '.join(FORMATS)}.")
@@ -55,6 +68,7 @@ def plot(kind: str, runs: Sequence[Path], output: Path, *, metric: str | None = 
         "training": lambda: training_figure(find_runs(runs), reference=reference),
         "learning": lambda: learning_figure(find_runs(runs), metric),
         "horizon": lambda: horizon_figure(find_runs(runs), metric),
+        "policy": lambda: policy_figure(find_runs(runs), preference or {}),
     }
     if kind not in drawers:
         raise SettingsError(unknown("figure", kind, drawers))
@@ -175,6 +189,55 @@ def horizon_figure(runs: Sequence[Path], metric: str | None = None) -> Figure:
     axes.set_ylabel(f"{name} (mean, 95 % interval)")
     axes.grid(alpha=0.3)
     return figure
+
+
+def policy_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure:
+    """Draw how many machines a trained policy keeps on, by buffer level and busy machines, beside the optimal one.
+
+    The optimal policy is the one with the nearest loss. Each number is the mean over the decisions at arrivals that the
+    policy meets there in the long run; where it meets fewer than one in a million, there is none.
+    """
+    if len(runs) != 1:
+        raise SettingsError(f"The figure of a policy is of one run; {len(runs)} were given.")
+    run = RunFolder.open(runs[0])
+    config, agent = load_agent(run, "best" if run.checkpoint("best").is_file() else "latest")
+    plant = config.full_env_kwargs.get("plant", "paper")
+    optimiser = Optimiser(plant)
+    prefer(agent, preference, config.full_env_kwargs)
+    actions = chain_actions(agent, optimiser.chain)
+    loss_pct, saving_pct = optimiser.loss_and_saving_pct(actions)
+    best = min(dense_front(plant).corners, key=lambda corner: abs(corner.loss_pct - loss_pct))
+    figure = Figure(figsize=(11.0, 4.2), layout="constrained")
+    optimal_actions = best.policy.act(optimiser.chain.observations())
+    panels = (
+        (f"{config.agent}, seed {config.seed}: {loss_pct:.2f} % lost, {saving_pct:.2f} % saved", actions),
+        (f"exact optimum: {best.loss_pct:.2f} % lost, {best.saving_pct:.2f} % saved", optimal_actions),
+    )
+    for axes, (title, chosen) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        _draw_policy(axes, optimiser, chosen)
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def _draw_policy(axes: Axes, optimiser: Optimiser, actions: np.ndarray) -> None:
+    chain = optimiser.chain
+    arrivals = np.arange(len(actions)) < len(chain.arrival_keys)
+    rate = np.where(arrivals, optimiser.visits(actions), 0.0)
+    shape = (chain.rates.machines + 1, chain.rates.buffer + 1)
+    cell = (chain.decisions[:, 4], chain.decisions[:, 0])
+    met, on = np.zeros(shape), np.zeros(shape)
+    np.add.at(met, cell, rate)
+    np.add.at(on, cell, rate * actions)
+    mean = np.where(met > 1e-6 * rate.sum(), on / np.maximum(met, 1e-300), np.nan)[:, 1:]
+    axes.imshow(mean, origin="lower", cmap="viridis", vmin=0, vmax=chain.rates.machines, aspect="auto")
+    for (busy, column), value in np.ndenumerate(mean):
+        if np.isfinite(value):
+            dark = value < 0.6 * chain.rates.machines
+            axes.text(column, busy, f"{value:.1f}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
+    axes.set_xticks(range(shape[1] - 1), [str(parts) for parts in range(1, shape[1])])
+    axes.set_yticks(range(shape[0]))
+    axes.set_xlabel("parts waiting, with the one that arrived")
+    axes.set_ylabel("machines busy")
 
 
 def _draw_reference(axes: Axes) -> None:

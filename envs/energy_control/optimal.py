@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -511,6 +511,24 @@ class Optimiser:
 
     def evaluate(self, actions: np.ndarray) -> Outcome:
         """Throughput and power of a policy, from the stationary distribution of its chain (all idle at first)."""
+        return max((outcome for _, outcome in self._closed_classes(actions)), key=lambda o: o.parts_per_min)
+
+    def visits(self, actions: np.ndarray) -> np.ndarray:
+        """How often each decision is due under a policy, per second, (D,)."""
+        chain = self.chain
+        share, _ = max(self._closed_classes(actions), key=lambda pair: pair[1].parts_per_min)
+        rate = np.zeros(len(chain.decisions))
+        np.add.at(rate, chain.on_arrival, chain.rates.arrival * share)
+        busy = chain.running[:, 4] > 0
+        np.add.at(rate, chain.on_departure[busy], chain.rates.job * (chain.running[:, 4] * share)[busy])
+        return rate
+
+    def _closed_classes(self, actions: np.ndarray) -> Iterator[tuple[np.ndarray, Outcome]]:
+        """Yield the stationary distribution (states,) and the figures of each closed class that a policy reaches.
+
+        An optimal policy may have several closed classes of the same gain; the one of the most throughput is a point of
+        the front like the others.
+        """
         chain = self.chain
         generator = self._generator(actions)
         idle = np.zeros((1, 6), dtype=np.int64)
@@ -520,11 +538,11 @@ class Optimiser:
         classes, label = connected_components(inner, connection="strong")
         leaves = inner.tocoo()
         crossing = label[leaves.row] != label[leaves.col]
-        closed = np.setdiff1d(np.arange(classes), label[leaves.row[crossing]])
-        # An optimal policy may have several closed classes of the same gain; the one of the most throughput is a point
-        # of the front like the others.
-        outcomes = [self._stationary(generator, reached[label == c]) for c in closed]
-        return max(outcomes, key=lambda outcome: outcome.parts_per_min)
+        for c in np.setdiff1d(np.arange(classes), label[leaves.row[crossing]]):
+            share = np.zeros(len(chain.running))
+            share[reached[label == c]] = self._stationary(generator, reached[label == c])
+            busy = float(share @ chain.running[:, 4])
+            yield share, Outcome(60.0 * chain.rates.job * busy, float(share @ chain.power_kw))
 
     def loss_and_saving_pct(self, actions: np.ndarray) -> tuple[float, float]:
         """Long-run production loss and energy saving of a policy (D,) against all machines on, in per cent."""
@@ -556,8 +574,8 @@ class Optimiser:
         size = (len(states), len(states))
         return sp.csr_matrix((values[real], (rows[real], columns[real])), shape=size)
 
-    def _stationary(self, generator: sp.csr_matrix, states: np.ndarray) -> Outcome:
-        """Figures of the closed class `states`."""
+    def _stationary(self, generator: sp.csr_matrix, states: np.ndarray) -> np.ndarray:
+        """Stationary distribution of the closed class `states`."""
         flow = generator[states][:, states]
         leaving = np.asarray(flow.sum(axis=1)).ravel()
         if len(states) == 1:
@@ -566,6 +584,9 @@ class Optimiser:
             # Balance of all states but the last, whose share is set to 1.
             balance = (flow.T - sp.diags(leaving)).tocsc()
             share = np.append(spsolve(balance[:-1, :-1], -balance[:-1, -1].toarray().ravel()), 1.0)
+            if not np.isfinite(share).all():  # the last state is too rare to be the unit; the sum is 1 instead
+                whole = sp.vstack([balance[:-1], np.ones((1, len(states)))]).tocsc()
+                share = np.maximum(spsolve(whole, np.append(np.zeros(len(states) - 1), 1.0)), 0.0)
         else:
             total = 1.01 * leaving.max()
             step = (flow.T + sp.diags(total - leaving)).tocsr() / total
@@ -576,9 +597,7 @@ class Optimiser:
                 share = new
                 if done:
                     break
-        share = share / share.sum()
-        busy = share @ self.chain.running[states, 4]
-        return Outcome(60.0 * self.chain.rates.job * float(busy), float(share @ self.chain.power_kw[states]))
+        return share / share.sum()
 
 
 @functools.lru_cache(maxsize=8)
