@@ -81,13 +81,16 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "GaussianVAE",
         "HierarchicalVAE",
         "HierarchyConfig",
+        "InfiniteVAE",
         "Likelihood",
         "M1",
+        "MixtureVAE",
         "SemiSupervisedConfig",
         "SemiSupervisedVAE",
         "VAEConfig",
         "decoder_width",
         "likelihood_for",
+        "volumetric_vae",
     ),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}

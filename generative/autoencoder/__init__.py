@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from generative.autoencoder.model import Autoencoder, AutoencoderConfig, reconstruction_loss
-from generative.data import Dataset
+from generative.data import Dataset, Kind
 from generative.registry import Entry
 from generative.training import TrainingConfig
 
@@ -15,7 +15,7 @@ def _build(data: Dataset, noise: float) -> Autoencoder:
     return Autoencoder(data.features, AutoencoderConfig(latent_dim, noise=noise), data.train.mean(0), data.train.std())
 
 
-_ALL = ("real", "levels", "binary")
+_ALL: tuple[Kind, ...] = ("real", "levels", "binary")
 _TRAINING = TrainingConfig(steps=2000, batch_size=100, average=0.99)
 
 MODELS: tuple[Entry, ...] = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from generative.autoregressive import conditional_for, pixel_cnn
-from generative.data import Dataset
+from generative.data import Dataset, Kind
 from generative.registry import Entry
 from generative.training import TrainingConfig
 from generative.vae.autoregressive import AutoregressiveLikelihood
@@ -17,6 +17,7 @@ from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
 from generative.vae.hierarchy import HierarchicalVAE, HierarchyConfig, Inference
 from generative.vae.likelihood import Likelihood, likelihood_for
 from generative.vae.losses import BetaLoss, FreeBitsLoss, ImportanceWeightedLoss, RenyiLoss, WarmUpLoss
+from generative.vae.mixture import GrowthConfig, InfiniteVAE, MixtureVAE
 from generative.vae.semi_supervised import (
     M1,
     UNLABELLED,
@@ -26,6 +27,7 @@ from generative.vae.semi_supervised import (
     mixed_batches,
     semi_supervised_loss,
 )
+from generative.vae.volumetric import volumetric_vae
 
 __all__ = [
     "DARN",
@@ -42,10 +44,13 @@ __all__ = [
     "FlowPosteriorVAE",
     "FreeBitsLoss",
     "GaussianVAE",
+    "GrowthConfig",
     "HierarchicalVAE",
     "HierarchyConfig",
     "ImportanceWeightedLoss",
+    "InfiniteVAE",
     "Likelihood",
+    "MixtureVAE",
     "RenyiLoss",
     "SemiSupervisedConfig",
     "SemiSupervisedVAE",
@@ -57,7 +62,14 @@ __all__ = [
     "linear_vae_log_likelihood",
     "mixed_batches",
     "semi_supervised_loss",
+    "volumetric_vae",
 ]
+
+
+def _mixture(data: Dataset) -> MixtureVAE:
+    """Return one autoencoder for each class, whose labels it does not see."""
+    config = VAEConfig(latent_dim=1 if data.features == 2 else 8, hidden=(64,))
+    return MixtureVAE([GaussianVAE(likelihood_for(data, decoder_width(config)), config) for _ in range(data.classes)])
 
 
 def _config(data: Dataset) -> VAEConfig:
@@ -116,7 +128,7 @@ def _semi_supervised(data: Dataset, auxiliary_dim: int) -> SemiSupervisedVAE:
     return SemiSupervisedVAE(Likelihood(width, data.features, "isotropic", shift=shift, scale=scale), config)
 
 
-_ALL = ("real", "levels", "binary")
+_ALL: tuple[Kind, ...] = ("real", "levels", "binary")
 _TRAINING = TrainingConfig(steps=1500, batch_size=100, learning_rate=2e-3, average=0.99, evaluate_every=100, patience=4)
 _SEMI_SUPERVISED = TrainingConfig(steps=1500, batch_size=100, learning_rate=3e-3, average=0.99, evaluate_every=1500)
 
@@ -171,6 +183,14 @@ MODELS: tuple[Entry, ...] = (
         loss=FreeBitsLoss(4.0),
         training=replace(_TRAINING, steps=800),
         images=True,
+    ),
+    Entry(
+        "mixture-vae",
+        _mixture,
+        _ALL,
+        MixtureVAE.has,
+        "Abbasnejad et al., arXiv 1611.07800 (finite)",
+        training=replace(_TRAINING, steps=800),
     ),
     *(
         Entry(

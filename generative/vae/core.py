@@ -80,6 +80,7 @@ class GaussianVAE(nn.Module):
     """
 
     has = frozenset({"elbo", "sample", "mean", "reconstruct"})
+    encoder: Any
 
     def __init__(
         self,
@@ -93,11 +94,13 @@ class GaussianVAE(nn.Module):
         self.likelihood = likelihood
         if not likelihood.has_mean:
             self.has = GaussianVAE.has - {"mean", "reconstruct"}
-        self.encoder: Any = encoder or Trunk(
-            likelihood.features + c.context_features, c.hidden, c.activation, c.dropout
-        )
-        self.posterior_head = Head(self.encoder.out_features, 2 * c.latent_dim, gaussian)
-        self.decoder = decoder or Trunk(c.latent_dim + c.context_features, c.hidden[::-1], c.activation, c.dropout)
+        if encoder is None:
+            encoder = Trunk(likelihood.features + c.context_features, c.hidden, c.activation, c.dropout)
+        if decoder is None:
+            decoder = Trunk(c.latent_dim + c.context_features, c.hidden[::-1], c.activation, c.dropout)
+        self.encoder, self.decoder = encoder, decoder
+        width: Any = encoder.out_features
+        self.posterior_head = Head(width, 2 * c.latent_dim, gaussian)
         self.prior_net: nn.Module | None = None
         if c.context_features and c.conditional_prior:
             trunk = Trunk(c.context_features, c.hidden[::-1], c.activation, c.dropout)

@@ -163,7 +163,7 @@ class ConvCore(nn.Module):
         super().__init__()
         hidden, latent = config.hidden, config.latent_dim
         self.config, self.size = config, (height, width)
-        self.half = ((height + 1) // 2, (width + 1) // 2)
+        self.grid = ((height + 1) // 2, (width + 1) // 2)
         self.read = nn.Conv2d(2, hidden, 3, stride=2, padding=1)
         self.encoder = ConvLSTMCell(2 * hidden, hidden)
         self.decoder = ConvLSTMCell(latent, hidden)
@@ -173,7 +173,7 @@ class ConvCore(nn.Module):
 
     def start(self, count: int) -> State:
         """Return the states before the first step."""
-        zeros = self.stroke.weight.new_zeros(count, self.config.hidden, *self.half)
+        zeros = self.stroke.weight.new_zeros(count, self.config.hidden, *self.grid)
         return State((zeros, zeros), (zeros, zeros))
 
     def prior(self, state: State) -> Independent:
@@ -188,7 +188,7 @@ class ConvCore(nn.Module):
 
     def advance(self, state: State, z: Tensor) -> State:
         """Return the state with the decoder advanced by z (n, latent_dim h w)."""
-        return state._replace(decoder=self.decoder(z.unflatten(-1, (-1, *self.half)), state.decoder))
+        return state._replace(decoder=self.decoder(z.unflatten(-1, (-1, *self.grid)), state.decoder))
 
     def write(self, state: State) -> Tensor:
         """Return what is added to the canvas, (n, channels, height, width)."""
@@ -250,9 +250,9 @@ class DRAW(nn.Module):
             state = self.core.advance(state, z)
             canvas = canvas + self.core.write(state)
         shape = x.shape[:-1]
-        each = [self.observe(canvas).log_prob(rows), torch.stack(log_p).sum(0), torch.stack(log_q).sum(0)]
-        each.append(torch.stack([unit.sum(-1) for unit in units]).sum(0))
-        return Terms(*(value.reshape(shape) for value in each), tuple(unit.reshape(*shape, -1) for unit in units))
+        log_likelihood = self.observe(canvas).log_prob(rows).reshape(shape)
+        sums = [torch.stack(each).sum(0).reshape(shape) for each in (log_p, log_q, [unit.sum(-1) for unit in units])]
+        return Terms(log_likelihood, sums[0], sums[1], sums[2], tuple(unit.reshape(*shape, -1) for unit in units))
 
     def elbo(self, x: Tensor, context: Tensor | None = None, beta: float = 1.0) -> Tensor:
         """One-sample E_q log p(x | c_T) − β Σ_t KL_t in nats, (..., D) -> (...)."""

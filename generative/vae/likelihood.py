@@ -50,6 +50,7 @@ class Likelihood(nn.Module):
     """
 
     has_mean = True
+    affine: Any
     log_scale: Tensor
     shift: Tensor
     scale: Tensor

@@ -143,8 +143,8 @@ class SemiSupervisedVAE(nn.Module):
         count = self.config.classes
         y = torch.eye(count, dtype=x.dtype, device=x.device)
         y = y.reshape(count, *(1,) * (x.dim() - 1), count).expand(count, *x.shape[:-1], count)
-        many = (each.expand(count, *each.shape) for each in (a, log_q_a))
-        return self.joint_bound(x.expand(count, *x.shape), y, *many, beta=beta).movedim(0, -1)
+        a, log_q_a = a.expand(count, *a.shape), log_q_a.expand(count, *log_q_a.shape)
+        return self.joint_bound(x.expand(count, *x.shape), y, a, log_q_a, beta).movedim(0, -1)
 
     def elbo(self, x: Tensor, context: Tensor | None = None, beta: float = 1.0) -> Tensor:
         """One-sample bound in nats on log p(x), or on log p(x | y) for a context y; (..., D) -> (...).
