@@ -93,7 +93,8 @@ class Evaluate:
     weight: float | None = None
     """Worth of a part in kJ, for the agent optimal."""
     preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
-    """New weights for what a trained agent prefers; weight=W is the worth of a part in kJ."""
+    """New weights for what a trained agent prefers; weight=W is the worth of a part in kJ, max_loss_pct=L a production
+    target."""
     output: Path | None = None
     """JSON file (default: evaluation.json in the run folder)."""
     video: Path | None = None

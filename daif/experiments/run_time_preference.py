@@ -1,21 +1,33 @@
-"""Changes what a trained agent prefers: the worth of a part, or the weights of its outcomes."""
+"""Changes what a trained agent prefers: the worth of a part, the weights of its outcomes, or a production target."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from daif.experiments.exact import chain_actions
 from daif.experiments.protocol import Agent
 from daif.experiments.settings import SettingsError
 from envs.energy_control.config import load_plant
+from envs.energy_control.optimal import Optimiser
 
 WEIGHT = "weight"
 """Stands for the worth of a part in kJ, from which the busy energy of a part is taken off to weigh a lost one."""
 
 
+TARGET = "max_loss_pct"
+"""Stands for the least worth of a part at which the agent loses at most this share of the production, in per cent."""
+CANDIDATES = 48
+"""Weights, spread evenly on a logarithmic scale over the trained range, among which a production target chooses."""
+
+
 def prefer(agent: Agent, weights: Mapping[str, float], env_kwargs: Mapping[str, Any]) -> None:
-    """Give a trained agent new weights by name; `weight` is the worth of a part in kJ.
+    """Give a trained agent new weights by name; `weight` is the worth of a part in kJ, `max_loss_pct` a target.
 
     Raises:
-        SettingsError: for an agent without such weights, or a weight that it was not trained for.
+        SettingsError: for an agent without such weights, a weight that it was not trained for, or a target that it
+            cannot meet.
     """
     if not weights:
         return
@@ -23,15 +35,33 @@ def prefer(agent: Agent, weights: Mapping[str, float], env_kwargs: Mapping[str, 
     if change is None:
         raise SettingsError("Only an agent that predicts outcomes takes another preference; this one does not.")
     named = dict(weights)
-    if WEIGHT in named:
-        named["lost"] = named.pop(WEIGHT) - busy_kj_per_part(env_kwargs)
     for name, value in named.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise SettingsError(f"The weight {name} is {value!r}; it must be a number.")
+    if WEIGHT in named:
+        named["lost"] = named.pop(WEIGHT) - busy_kj_per_part(env_kwargs)
+    if TARGET in named:
+        named["lost"] = _weight_for(named.pop(TARGET), agent, env_kwargs)
     try:
         change({name: float(value) for name, value in named.items()})
     except ValueError as error:
         raise SettingsError(f"{error}.") from None
+
+
+def _weight_for(max_loss_pct: float, agent: Any, env_kwargs: Mapping[str, Any]) -> float:
+    """Return the least weight of a lost part at which the exact loss of the greedy policy meets a target."""
+    lost = next((outcome for outcome in agent.weights.outcomes if outcome.name == "lost"), None)
+    if lost is None or not lost.low < lost.high:
+        raise SettingsError(f"The agent was not trained for several weights of a lost part; {TARGET} needs that.")
+    optimiser = Optimiser(env_kwargs.get("plant", "paper"))
+    least_pct = math.inf
+    for weight in np.geomspace(lost.low, lost.high, CANDIDATES):
+        agent.prefer({"lost": float(weight)})
+        loss_pct, _ = optimiser.loss_and_saving_pct(chain_actions(agent, optimiser.chain))
+        if loss_pct <= max_loss_pct:
+            return float(weight)
+        least_pct = min(least_pct, loss_pct)
+    raise SettingsError(f"{TARGET} is {max_loss_pct:g}; the least loss that this agent reaches is {least_pct:.2f} %.")
 
 
 def busy_kj_per_part(env_kwargs: Mapping[str, Any]) -> float:

@@ -73,7 +73,7 @@ def test_the_figure_of_a_policy(tmp_path):
     train(config, run, Console(quiet=True))
     plots.plot("policy", [run.path], tmp_path / "policy.png", preference={"weight": 3000.0})
     assert (tmp_path / "policy.png").read_bytes().startswith(b"\x89PNG")
+    other = RunFolder(tmp_path / "other")
+    other.write_config(config.resolved())
     with pytest.raises(SettingsError, match="is of one run; 2 were given"):
-        other = RunFolder(tmp_path / "other")
-        other.write_config(config.resolved())
         plots.plot("policy", [tmp_path], tmp_path / "policy.png")

@@ -1,11 +1,14 @@
 """A trained agent takes another preference at once; one that can't says so."""
 
+import numpy as np
 import pytest
 
 from daif.experiments.config import resolve
-from daif.experiments.run_time_preference import busy_kj_per_part, prefer
+from daif.experiments.exact import chain_actions
+from daif.experiments.run_time_preference import CANDIDATES, busy_kj_per_part, prefer
 from daif.experiments.settings import SettingsError
 from daif.experiments.train import build_agent
+from envs.energy_control.optimal import Optimiser
 
 
 def test_the_worth_of_a_part_becomes_the_weight_of_a_lost_one() -> None:
@@ -30,3 +33,21 @@ def test_what_cannot_be_preferred_is_named(name: str, weights: dict, message: st
     agent = build_agent(resolve(agent=name, preset="fast" if name == "daif" else "none"))
     with pytest.raises(SettingsError, match=message):
         prefer(agent, weights, {})
+
+
+def test_a_production_target_takes_the_least_weight_that_meets_it() -> None:
+    agent = build_agent(resolve(agent="daif", preset="fast", seed=0))
+    optimiser = Optimiser("paper")
+
+    def loss_pct() -> float:
+        return optimiser.loss_and_saving_pct(chain_actions(agent, optimiser.chain))[0]
+
+    losses = []
+    for weight in np.geomspace(300.0, 40_000.0, CANDIDATES):
+        agent.prefer({"lost": float(weight)})
+        losses.append(loss_pct())
+    target = float(np.median(losses))
+    prefer(agent, {"max_loss_pct": target}, {})
+    assert loss_pct() == losses[int(np.argmax(np.array(losses) <= target))]
+    with pytest.raises(SettingsError, match="the least loss that this agent reaches"):
+        prefer(agent, {"max_loss_pct": min(losses) - 0.01}, {})
