@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,18 @@ def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
         target = os.environ.get("GENERATIVE_FIGURES")
         if target is None:
             return
+        test, root = request.node, request.config.rootpath
+        slow = "-m slow " if test.get_closest_marker("slow") else ""
+        command = f"OMP_NUM_THREADS=1 pytest {slow}{test.path.relative_to(root)} -k '{test.originalname}'"
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+        ).stdout.strip()
         path = Path(target)
         fresh = not path.exists()
         with path.open("a", newline="") as file:
             rows = csv.writer(file)
             if fresh:
-                rows.writerow(["model", "data", "seed", "figure", "value", "bar", "test"])
-            rows.writerow([model, data, seed, name, f"{value:.5g}", "" if bar is None else bar, request.node.name])
+                rows.writerow(["model", "data", "seed", "figure", "value", "bar", "commit", "command"])
+            rows.writerow([model, data, seed, name, f"{value:.5g}", "" if bar is None else bar, commit, command])
 
     return write

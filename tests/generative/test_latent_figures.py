@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 import torch
@@ -16,6 +17,12 @@ from generative.training import Loss, evaluate, fit, seeded
 from generative.vae import WarmUpLoss
 
 Figure = Callable[..., None]
+
+
+@lru_cache
+def trained_on_digits(name: str) -> nn.Module:
+    """Train a registered model on the digits with its own settings, once for all tests."""
+    return train(name, load("digits"))
 
 
 def train(name: str, data: Dataset, seed: int = 0, loss: Loss | None = None, **changes: object) -> nn.Module:
@@ -48,7 +55,7 @@ def mean_units(model: LatentVariableModel, x: torch.Tensor, repeats: int = 50) -
 )
 def test_digits_bound(name: str, bar: float, figure: Figure) -> None:
     data = load("digits")
-    nats = evaluate(train(name, data), data.validation, repeats=20)
+    nats = evaluate(trained_on_digits(name), data.validation, repeats=20)
     figure(name, "digits", 0, "validation -ELBO, nats", nats, bar)
     assert 60.0 < nats <= bar
 
@@ -79,7 +86,7 @@ def test_autoregressive_halves_beat_the_factorised_vae_with_a_code_in_use(figure
     data = load("digits")
     nats = {}
     for name in ("vae", "autoregressive-vae"):
-        model = train(name, data)
+        model = trained_on_digits(name)
         nats[name] = evaluate(model, data.validation, repeats=20)
     with torch.no_grad(), seeded(0):
         cost = float(model.terms(data.validation).kl.mean())
