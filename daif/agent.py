@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,8 +178,11 @@ class DAIFAgent:
         with self.random.active():
             return self.actor.to_environment(self.actor.draw(features))
 
-    def prefer(self, weights: dict[str, float]) -> None:
-        """Change the preference's weights for `act`, at once; ValueError for a weight that was not trained for."""
+    def prefer(self, weights: Mapping[str, float | np.ndarray]) -> None:
+        """Change the preference's weights for `act`, at once: of all environments, or an array (N,) of one each.
+
+        ValueError for a weight that was not trained for.
+        """
         self.run_time_weights = self.weights.relative(weights)
 
     def planner(self) -> Planner:

@@ -95,6 +95,8 @@ class Evaluate:
     preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
     """New weights for what a trained agent prefers; weight=W is the worth of a part in kJ, max_loss_pct=L a production
     target."""
+    tariff: Path | None = None
+    """CSV file (hour,price): the preference follows the price of energy by the hour of the day."""
     output: Path | None = None
     """JSON file (default: evaluation.json in the run folder)."""
     video: Path | None = None
@@ -372,6 +374,7 @@ def _evaluate(command: Evaluate) -> int:
         env_kwargs=apply_assignments({}, command.env_kwargs),
         settings=settings,
         preference=apply_assignments({}, command.preference),
+        tariff=command.tariff,
         output=command.output,
         video=command.video,
         video_frames=command.video_frames,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,19 +81,25 @@ class OutcomePreference:
         spread = torch.tensor([math.log(outcome.high / outcome.low) for outcome in self.outcomes])
         return torch.exp((torch.rand(batch, len(self.outcomes)) - 0.5) * spread)
 
-    def relative(self, weights: dict[str, float]) -> Tensor:
-        """Turn weights by name into relative ones (C,); others keep their reference. ValueError for an unknown one."""
+    def relative(self, weights: Mapping[str, float | np.ndarray]) -> Tensor:
+        """Turn weights by name into relative ones, (C,), or (n, C) where some are arrays (n,).
+
+        Others keep their reference. ValueError for an unknown outcome, or a weight outside of its range.
+        """
         unknown = set(weights) - set(self.names)
         if unknown:
             raise ValueError(f"no outcome {sorted(unknown)[0]!r} to weigh; outcomes: {', '.join(self.names)}")
         for outcome in self.outcomes:
-            value = weights.get(outcome.name, outcome.reference)
-            if not outcome.low * (1 - 1e-9) <= value <= outcome.high * (1 + 1e-9):
-                raise ValueError(
-                    f"the weight {value:g} of {outcome.name!r} is outside {outcome.low:g}..{outcome.high:g}, "
-                    "for which the agent was trained"
-                )
-        return torch.tensor([weights.get(o.name, o.reference) / o.reference for o in self.outcomes])
+            for value in np.atleast_1d(weights.get(outcome.name, outcome.reference)):
+                if not outcome.low * (1 - 1e-9) <= value <= outcome.high * (1 + 1e-9):
+                    raise ValueError(
+                        f"the weight {value:g} of {outcome.name!r} is outside {outcome.low:g}..{outcome.high:g}, "
+                        "for which the agent was trained"
+                    )
+        if not self.outcomes:
+            return torch.zeros(0)
+        columns = [np.asarray(weights.get(o.name, o.reference)) / o.reference for o in self.outcomes]
+        return torch.from_numpy(np.stack(np.broadcast_arrays(*columns), -1).astype(np.float32))
 
     def features(self, relative: Tensor) -> Tensor:
         """Relative weights (..., C) -> what the actor and critic see of them, (..., free outcomes) in [-1, 1]."""

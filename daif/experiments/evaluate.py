@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from daif.experiments.environments import PLANT_ENV, endless, make_env, make_vector
 from daif.experiments.protocol import Agent
 from daif.experiments.statistics import Interval, student_interval
+from daif.experiments.tariff import Tariff
 
 DAY_S = 86_400.0
 PERIODIC_SEED = 1_000_000_000
@@ -134,6 +135,8 @@ class PlantScores:
     """Energy saving against the same, in percent."""
     power_by_state_kw: np.ndarray
     """Mean power in each machine state, shape (replications, states)."""
+    cost_saving_pct: np.ndarray | None = None
+    """Saving of the energy's cost by a tariff against all machines on, in percent; None without a tariff."""
 
     @property
     def kj_per_part(self) -> np.ndarray:
@@ -154,6 +157,8 @@ class PlantScores:
             "kj_per_part": self.kj_per_part,
             "preference_score": self.preference_score,
         }
+        if self.cost_saving_pct is not None:
+            figures["cost_saving_pct"] = self.cost_saving_pct
         return {
             "replications": int(self.loss_pct.size),
             **{name: _interval(values) for name, values in figures.items()},
@@ -181,6 +186,7 @@ class _Measured:
     power_kw: np.ndarray
     score: np.ndarray
     by_state_kw: np.ndarray
+    cost_rate: np.ndarray
 
 
 class PlantEvaluator:
@@ -190,12 +196,21 @@ class PlantEvaluator:
         env_kwargs: arguments of the workstation; episode limits are left out.
         protocol: replications, days and seeds.
         env_id: the workstation's id.
+        tariff: prices of the energy, by which its cost is measured too.
     """
 
-    def __init__(self, env_kwargs: Mapping[str, Any], protocol: PlantProtocol, *, env_id: str = PLANT_ENV) -> None:
+    def __init__(
+        self,
+        env_kwargs: Mapping[str, Any],
+        protocol: PlantProtocol,
+        *,
+        env_id: str = PLANT_ENV,
+        tariff: Tariff | None = None,
+    ) -> None:
         self.env_kwargs = endless(env_kwargs)
         self.protocol = protocol
         self.env_id = env_id
+        self.tariff = tariff
         self._all_on: _Measured | None = None
 
     def evaluate(self, policies: Mapping[str, Policy], progress: Progress | None = None) -> dict[str, PlantScores]:
@@ -215,6 +230,7 @@ class PlantEvaluator:
                 loss_pct=100.0 * (1.0 - one.parts_per_min / reference.parts_per_min),
                 saving_pct=100.0 * (1.0 - one.power_kw / reference.power_kw),
                 power_by_state_kw=one.by_state_kw,
+                cost_saving_pct=None if self.tariff is None else 100.0 * (1.0 - one.cost_rate / reference.cost_rate),
             )
             for name, one in measured.items()
         }
@@ -241,11 +257,15 @@ class PlantEvaluator:
             end = start + protocol.days * DAY_S
             first, last = _Snapshot.empty(total), _Snapshot.empty(total)
             next_report = 0.0
+            cost, last_s, last_kj = np.zeros(total), np.array(info["time_s"]), np.array(info["energy_kj"])
             while True:
                 now = info["time_s"]
+                if self.tariff is not None:
+                    cost += self.tariff.at(last_s) * (info["energy_kj"] - last_kj)
+                    last_s, last_kj = np.array(now), np.array(info["energy_kj"])
                 if now.max() >= start.min():
-                    first.take(info, ~first.taken & (now >= start))
-                    last.take(info, ~last.taken & (now >= end))
+                    first.take(info, cost, ~first.taken & (now >= start))
+                    last.take(info, cost, ~last.taken & (now >= end))
                     if last.taken.all():
                         break
                     counting = first.taken & ~last.taken
@@ -256,6 +276,7 @@ class PlantEvaluator:
                     next_report += 0.01 * float(end.min())
                 for block, policy, keys in blocks:
                     if policy is not None:
+                        tell_time(policy.agent, now[block])
                         view = {key: seen[key][block] for key in keys}
                         actions[block] = policy.agent.act(view, deterministic=policy.deterministic)
                 seen, _, _, _, info = plants.step(actions)
@@ -266,8 +287,9 @@ class PlantEvaluator:
         by_state_kw = (last.by_state_kj - first.by_state_kj) / elapsed_s[:, None]
         power_kw = (last.energy_kj - first.energy_kj) / elapsed_s
         score = last.score_sum / np.maximum(last.decisions, 1)
+        cost_rate = (last.cost - first.cost) / elapsed_s
         return {
-            name: _Measured(parts_per_min[block], power_kw[block], score[block], by_state_kw[block])
+            name: _Measured(parts_per_min[block], power_kw[block], score[block], by_state_kw[block], cost_rate[block])
             for name, (block, _, _) in zip(policies, blocks, strict=True)
         }
 
@@ -280,6 +302,7 @@ class _Snapshot:
     time_s: np.ndarray
     parts: np.ndarray
     energy_kj: np.ndarray
+    cost: np.ndarray
     by_state_kj: np.ndarray
     score_sum: np.ndarray
     decisions: np.ndarray
@@ -291,18 +314,20 @@ class _Snapshot:
             time_s=np.zeros(count),
             parts=np.zeros(count),
             energy_kj=np.zeros(count),
+            cost=np.zeros(count),
             by_state_kj=np.zeros((count, 5)),
             score_sum=np.zeros(count),
             decisions=np.zeros(count),
         )
 
-    def take(self, info: Mapping[str, np.ndarray], mask: np.ndarray) -> None:
+    def take(self, info: Mapping[str, np.ndarray], cost: np.ndarray, mask: np.ndarray) -> None:
         if not mask.any():
             return
         self.taken |= mask
         self.time_s[mask] = info["time_s"][mask]
         self.parts[mask] = info["parts_made"][mask]
         self.energy_kj[mask] = info["energy_kj"][mask]
+        self.cost[mask] = cost[mask]
         self.by_state_kj[mask] = info["energy_by_state_kj"][mask]
 
 
@@ -320,6 +345,13 @@ def begin(agent: Agent, num_envs: int) -> None:
     start = getattr(agent, "begin", None)
     if start is not None:
         start(num_envs)
+
+
+def tell_time(agent: Agent, time_s: np.ndarray) -> None:
+    """Tell an agent that follows the clock what time it is in each environment, (N,) in seconds."""
+    now = getattr(agent, "now", None)
+    if now is not None:
+        now(time_s)
 
 
 def stack(space: spaces.Space, observations: list[Any]) -> Any:

@@ -25,6 +25,7 @@ from daif.experiments.registry import AGENTS
 from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, provenance, write_json
 from daif.experiments.settings import SettingsError
+from daif.experiments.tariff import Tariff
 from daif.experiments.train import build_agent, load_agent
 
 _PLANT_FIGURES = ("production_loss_pct", "energy_saving_pct", "parts_per_min", "power_kw", "preference_score")
@@ -59,6 +60,8 @@ class Request:
     """Settings of an agent by name."""
     preference: Mapping[str, Any]
     """Weights that a trained agent gets for its outcomes; see `daif.experiments.run_time_preference`."""
+    tariff: Path | None
+    """CSV file with prices of the energy by the hour of the day."""
     output: Path | None
     """JSON file."""
     video: Path | None
@@ -76,7 +79,8 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     """Evaluate, print the table, write the JSON; return what was written."""
     run, config, agent, checkpoint = _load(request)
     config = _with_env_kwargs(config, request.env_kwargs)
-    prefer(agent, request.preference, config.full_env_kwargs)
+    tariff = None if request.tariff is None else Tariff.read(request.tariff)
+    agent = prefer(agent, request.preference, config.full_env_kwargs, tariff)
     seed = REPORTED_SEED if request.seed is None else request.seed
     figures: tuple[str, ...]
     protocol = PlantProtocol(request.replications, request.days, request.response_days, seed)
@@ -84,13 +88,13 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
         f"{config.agent} on {config.env}" + (f", checkpoint {checkpoint}" if checkpoint else ""), markup=False
     )
     if is_plant(config.env):
-        evaluator = PlantEvaluator(config.full_env_kwargs, protocol, env_id=config.env)
+        evaluator = PlantEvaluator(config.full_env_kwargs, protocol, env_id=config.env, tariff=tariff)
         policies = {acting: Policy(agent, acting == "deterministic") for acting in request.acting}
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("simulating", total=1.0)
             scores = evaluator.evaluate(policies, lambda share: bar.update(task, completed=share))
         results = {acting: one.summary() for acting, one in scores.items()}
-        figures = _PLANT_FIGURES
+        figures = _PLANT_FIGURES + (() if tariff is None else ("cost_saving_pct",))
         settings = {
             "replications": protocol.replications,
             "days": protocol.days,

@@ -9,6 +9,7 @@ import numpy as np
 from daif.experiments.exact import chain_actions
 from daif.experiments.protocol import Agent
 from daif.experiments.settings import SettingsError
+from daif.experiments.tariff import FollowsTariff, Tariff
 from envs.energy_control.config import load_plant
 from envs.energy_control.optimal import Optimiser
 
@@ -22,15 +23,19 @@ CANDIDATES = 48
 """Weights, spread evenly on a logarithmic scale over the trained range, among which a production target chooses."""
 
 
-def prefer(agent: Agent, weights: Mapping[str, float], env_kwargs: Mapping[str, Any]) -> None:
+def prefer(
+    agent: Agent, weights: Mapping[str, float], env_kwargs: Mapping[str, Any], tariff: Tariff | None = None
+) -> Agent:
     """Give a trained agent new weights by name; `weight` is the worth of a part in kJ, `max_loss_pct` a target.
+
+    With a tariff, the agent that is returned follows its prices.
 
     Raises:
         SettingsError: for an agent without such weights, a weight that it was not trained for, or a target that it
             cannot meet.
     """
-    if not weights:
-        return
+    if not weights and tariff is None:
+        return agent
     change = getattr(agent, "prefer", None)
     if change is None:
         raise SettingsError("Only an agent that predicts outcomes takes another preference; this one does not.")
@@ -46,6 +51,11 @@ def prefer(agent: Agent, weights: Mapping[str, float], env_kwargs: Mapping[str, 
         change({name: float(value) for name, value in named.items()})
     except ValueError as error:
         raise SettingsError(f"{error}.") from None
+    if tariff is None:
+        return agent
+    if "lost" not in named:
+        raise SettingsError("A tariff needs the worth of a part at the price 1: --preference weight=W.")
+    return FollowsTariff(agent, tariff, {"lost": float(named["lost"])})
 
 
 def _weight_for(max_loss_pct: float, agent: Any, env_kwargs: Mapping[str, Any]) -> float:
