@@ -72,6 +72,13 @@ class NoisyCurve:
         ]
         return torch.cat(pieces).reshape(points.shape[:-1])
 
+    @property
+    def modes(self) -> Tensor | None:
+        """Centres (components, 2) where the pieces are single points; None for curves."""
+        if self.nodes != self.components:
+            return None
+        return self.centre((torch.arange(self.components) + 0.5) / self.components)
+
     def entropy(self) -> float:
         """Return −∫ p log p in nats, by the trapezoidal rule on a grid of spacing noise / 3."""
         return self._entropy
@@ -147,11 +154,28 @@ def gaussians(count: int = 8, radius: float = 2.0 * 2.0**0.5, noise: float = 0.5
     return NoisyCurve(centre, count, noise, nodes=count)
 
 
+def ring_8() -> NoisyCurve:
+    """Eight sharp Gaussians, standard deviation 0.01, on the unit circle (PacGAN, arXiv 1712.04086)."""
+    return gaussians(8, radius=1.0, noise=0.01)
+
+
+def grid_25() -> NoisyCurve:
+    """Twenty-five Gaussians, standard deviation 0.05, on the 5 x 5 grid of spacing 2 (VEEGAN, arXiv 1705.07761)."""
+
+    def centre(u: Tensor) -> Tensor:
+        place = (u * 25).floor().clamp_max(24)
+        return torch.stack([(place / 5).floor(), place % 5], -1) * 2.0 - 4.0
+
+    return NoisyCurve(centre, 25, 0.05, nodes=25)
+
+
 DENSITIES: dict[str, Callable[..., Any]] = {
     "moons": moons,
     "8gaussians": gaussians,
     "checkerboard": Checkerboard,
     "rings": rings,
+    "ring-8": ring_8,
+    "grid-25": grid_25,
 }
 DIGITS = ("digits", "digits-binary")
 NAMES = (*DENSITIES, *DIGITS)

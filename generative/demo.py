@@ -6,14 +6,18 @@ This is what `daif generative train` and `daif generative list` call.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from generative.adversarial.modes import mode_report
 from generative.data import NAMES, Dataset, load
-from generative.pictures import save_curve, save_density, save_images, save_points
+from generative.divergences import energy_distance
+from generative.pictures import save_curve, save_density, save_field, save_images, save_points
 from generative.registry import Entry, build, entries, entry
 from generative.training import History, evaluate, fit, negative_bound, seeded
 
@@ -70,16 +74,21 @@ def train_demo(
         config = replace(config, steps=steps, evaluate_every=max(1, min(config.evaluate_every, steps // 5)))
     with seeded(seed):
         model = build(name, data).to(device)
-    source = [data.train, data.labels["train"]] if chosen.labelled else [data.train]
-    held_out = [data.validation, data.labels["validation"]] if chosen.labelled else [data.validation]
-    history = fit(
-        model,
-        source,
-        config=config,
-        loss=chosen.loss,
-        validate=lambda model: evaluate(model, *held_out, loss=chosen.validation or chosen.loss),
-        log_dir=out if tensorboard else None,
-    )
+    source = chosen.training_data(data)
+    log_dir = out if tensorboard else None
+    if chosen.train is not None:
+        monitor = partial(sample_figures, data=data, seed=seed)
+        history = chosen.train(model, source, config=config, log_dir=log_dir, monitor=monitor)
+    else:
+        held_out = [data.validation, data.labels["validation"]] if chosen.labelled else [data.validation]
+        history = fit(
+            model,
+            source,
+            config=config,
+            loss=chosen.loss,
+            validate=lambda model: evaluate(model, *held_out, loss=chosen.validation or chosen.loss),
+            log_dir=log_dir,
+        )
     has = model().has
     nats = evaluate(model, data.validation, loss=negative_bound) if has & {"log_prob", "elbo"} else None
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +101,8 @@ def train_demo(
         "nats": nats,
         "exact": "log_prob" in has,
         "floor": data.floor,
-        "best_loss": history.best,
+        "samples": sample_figures(model, data, seed),
+        "best_loss": history.best if math.isfinite(history.best) else None,
         "best_step": history.best_step,
         "seconds": history.seconds,
         "training": asdict(config),
@@ -107,11 +117,16 @@ def _pictures(
     """Write what can be drawn: samples, a 2-D density, the curve of the loss."""
     title = f"{chosen.name} on {data.name}"
     given = model()
-    files = [
-        save_curve(
-            out / "loss.png", history.steps, {"training": history.train, "validation": history.validation}, title
-        )
-    ]
+    losses = {"training": history.train, "validation": history.validation}
+    if history.curves:
+        losses = {name: history.curves[name] for name in ("critic", "generator")}
+    files = [save_curve(out / "loss.png", history.steps, losses, title)]
+    quality = {name: values for name, values in history.curves.items() if name not in losses}
+    if quality:
+        files.append(save_curve(out / "quality.png", history.steps, quality, title, ylabel="modes, share, nats"))
+    score = getattr(model, "score", None)
+    if score is not None and data.features == 2:
+        files.append(save_field(out / "critic.png", score, data, f"critic of {title}"))
     if "sample" in given.has:
         with seeded(seed):
             samples: Tensor = given.sample((2000 if data.image_shape is None else 50,))
@@ -122,6 +137,30 @@ def _pictures(
     if "log_prob" in given.has and data.features == 2 and data.kind == "real":
         files.append(save_density(out / "density.png", model, data, title))
     return files
+
+
+@torch.no_grad()
+def sample_figures(model: torch.nn.Module, data: Dataset, seed: int = 0) -> dict[str, float]:
+    """Return what samples say of a model of real data: energy distance to the validation part, and its modes covered.
+
+    The modes (their number, the high-quality share, the reverse KL in nats) are there for data of separate modes, over
+    2,500 samples; nothing for a model without samples.
+    """
+    given = model()
+    if "sample" not in given.has or data.kind != "real":
+        return {}
+    with seeded(seed):
+        samples = given.sample((2500,))
+    figures = {"energy distance": float(energy_distance(samples[:1000], data.validation[:1000]))}
+    modes = getattr(data.density, "modes", None)
+    if modes is not None:
+        report = mode_report(samples, modes, data.density.noise)  # type: ignore[union-attr]
+        figures |= {
+            "modes": float(report.modes),
+            "high-quality share": float(report.high_quality),
+            "reverse KL": float(report.reverse_kl),
+        }
+    return figures
 
 
 def list_models() -> list[dict[str, str]]:

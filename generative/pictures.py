@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -49,6 +49,25 @@ def save_density(path: str | Path, model: nn.Module, data: Dataset, title: str =
     return _save(figure, path)
 
 
+@torch.no_grad()
+def save_field(
+    path: str | Path, function: Callable[[Tensor], Tensor], data: Dataset, title: str = "", points: int = 200
+) -> Path:
+    """Save a function of 2-D points (n, 2) -> (n,), such as a critic, over the data's box, with the data on top."""
+    low, high = _box(data.train)
+    axes = [torch.linspace(low[i], high[i], points) for i in range(2)]
+    grid = torch.cartesian_prod(*axes).to(data.train.device)
+    values = torch.cat([function(part) for part in grid.split(4000)]).reshape(points, points).T.cpu().numpy()
+    figure = Figure(figsize=(4.5, 3.8), layout="constrained")
+    plot = figure.add_subplot(1, 1, 1)
+    image = plot.imshow(values, origin="lower", extent=(low[0], high[0], low[1], high[1]), cmap="coolwarm")
+    shown = data.train[:1000].cpu().numpy()
+    plot.plot(shown[:, 0], shown[:, 1], "k.", markersize=1.0, alpha=0.5)
+    plot.set_title(title)
+    figure.colorbar(image)
+    return _save(figure, path)
+
+
 def save_images(
     path: str | Path, images: Tensor, image_shape: tuple[int, int, int], title: str = "", columns: int = 10
 ) -> Path:
@@ -66,13 +85,15 @@ def save_images(
     return _save(figure, path)
 
 
-def save_curve(path: str | Path, steps: Sequence[int], curves: dict[str, Sequence[float]], title: str = "") -> Path:
+def save_curve(
+    path: str | Path, steps: Sequence[int], curves: dict[str, Sequence[float]], title: str = "", ylabel: str = "nats"
+) -> Path:
     """Save curves over the training steps."""
     figure = Figure(figsize=(5.0, 3.5), layout="constrained")
     axes = figure.add_subplot(1, 1, 1)
     for name, values in curves.items():
         axes.plot(steps, values, label=name)
-    axes.set(xlabel="step", ylabel="nats", title=title)
+    axes.set(xlabel="step", ylabel=ylabel, title=title)
     axes.legend()
     return _save(figure, path)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from generative.data import Dataset, Kind
-from generative.training import Loss, TrainingConfig, negative_bound
+from generative.training import History, Loss, Source, TrainingConfig, negative_bound
 
 FAMILIES = (
     "generative.autoregressive",
@@ -25,6 +25,7 @@ FAMILIES = (
     "generative.vae",
     "generative.state_space",
     "generative.energy",
+    "generative.adversarial",
 )
 """Modules that hold a table of models, in the order of `names()`."""
 
@@ -53,6 +54,16 @@ class Entry:
     """Settings that suit it."""
     images: bool = False
     """Whether it takes images only."""
+    train: Callable[..., History] | None = None
+    """Trainer of models with more than one loss, called like `generative.adversarial.play`; None for `fit`."""
+    examples: Callable[[Dataset], Source] | None = None
+    """What it is trained on, where that is not the training part (and its labels, where `labelled`)."""
+
+    def training_data(self, data: Dataset) -> Source:
+        """Return what it is trained on."""
+        if self.examples is not None:
+            return self.examples(data)
+        return [data.train, data.labels["train"]] if self.labelled else [data.train]
 
     def takes(self, data: Dataset) -> bool:
         """Return whether it can be trained on a data set."""

@@ -77,6 +77,8 @@ class History:
     """Step of the lowest validation loss."""
     seconds: float = 0.0
     """Wall time."""
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """Other figures at each of `steps`, by name: the losses of both players of a game, the quality of samples."""
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def evaluate(
     return total / count
 
 
-def _sampler(source: Source, batch_size: int) -> Callable[[torch.Generator], Sequence[Tensor]]:
+def batches(source: Source, batch_size: int) -> Callable[[torch.Generator], Sequence[Tensor]]:
     """Turn a source into a function that returns the next minibatch; tensors are shuffled once an epoch."""
     if callable(source) and not isinstance(source, Tensor):
         return lambda generator: source(batch_size, generator)
@@ -178,11 +180,11 @@ def fit(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
-    batch_of = _sampler(source, config.batch_size)
+    batch_of = batches(source, config.batch_size)
     generator = torch.Generator().manual_seed(config.seed)
     averaged = copy.deepcopy(model) if config.average else None
     kept = model if averaged is None else averaged
-    writer = _writer(log_dir)
+    writer = event_writer(log_dir)
     history, best_state, stale, running = History(), None, 0, 0.0
     since, started = 0, time.perf_counter()
     model.train()
@@ -204,7 +206,7 @@ def fit(
             mean, running, since = running / since, 0.0, 0
             if not math.isfinite(mean):
                 raise FloatingPointError(f"the loss is {mean} at step {step}; try a smaller learning_rate or clip_norm")
-            _copy_buffers(kept, model)
+            copy_buffers(kept, model)
             figure = mean if validate is None else validate(kept)
             history.steps.append(step)
             history.train.append(mean)
@@ -236,14 +238,14 @@ def _rate(step: int, config: TrainingConfig) -> float:
 
 
 @torch.no_grad()
-def _copy_buffers(target: nn.Module, source: nn.Module) -> None:
+def copy_buffers(target: nn.Module, source: nn.Module) -> None:
     """Copy the buffers (running statistics) that an average of parameters does not cover."""
     for into, value in zip(target.buffers(), source.buffers(), strict=True):
         if into is not value:
             into.copy_(value)
 
 
-def _writer(log_dir: str | Path | None) -> torch.utils.tensorboard.SummaryWriter | None:
+def event_writer(log_dir: str | Path | None) -> torch.utils.tensorboard.SummaryWriter | None:
     """Open TensorBoard events in a folder; None for no folder."""
     if log_dir is None:
         return None
