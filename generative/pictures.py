@@ -23,7 +23,7 @@ def save_points(path: str | Path, samples: Tensor, data: Tensor, title: str = ""
         axes.plot(shown[:, 0], shown[:, 1], ".", markersize=1.5, alpha=0.6)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=name, aspect="equal")
     figure.suptitle(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def save_density(path: str | Path, model: nn.Module, data: Dataset, title: str =
         plot.imshow(image, origin="lower", extent=extent, vmin=0.0, vmax=top, cmap="viridis", aspect="equal")
         plot.set_title(name)
     figure.suptitle(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def save_field(
     plot.plot(shown[:, 0], shown[:, 1], "k.", markersize=1.0, alpha=0.5)
     plot.set_title(title)
     figure.colorbar(image)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def save_images(
@@ -82,7 +82,7 @@ def save_images(
         axes.imshow(shown[place].numpy(), cmap="gray", vmin=low, vmax=high)
         axes.set_axis_off()
     figure.suptitle(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def save_curve(
@@ -95,7 +95,7 @@ def save_curve(
         axes.plot(steps, values, label=name)
     axes.set(xlabel="step", ylabel=ylabel, title=title)
     axes.legend()
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _box(points: Tensor) -> tuple[list[float], list[float]]:
@@ -104,7 +104,8 @@ def _box(points: Tensor) -> tuple[list[float], list[float]]:
     return (low - margin).tolist(), (high + margin).tolist()
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Save a figure as PNG, making its folder; return the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from generative.adversarial.classes import (
     ACGAN,
     RIM,
-    UNLABELLED,
     CatGAN,
     SemiSupervisedGAN,
     class_information,
@@ -34,6 +33,7 @@ from generative.flows import real_nvp
 from generative.nn import MLP
 from generative.registry import Entry
 from generative.training import TrainingConfig
+from generative.vae.semi_supervised import few_labels, mixed_batches
 
 __all__ = [
     "ACGAN",
@@ -43,7 +43,6 @@ __all__ = [
     "OBJECTIVES",
     "PERFECT_SHARE",
     "RIM",
-    "UNLABELLED",
     "BiGAN",
     "CatGAN",
     "CycleGAN",
@@ -69,7 +68,9 @@ __all__ = [
     "octave_critic",
     "play",
     "players",
+    "semi_supervised_batches",
     "shared_latent_gan",
+    "turned",
     "two_domains",
 ]
 
@@ -128,14 +129,10 @@ def _semi_supervised(data: Dataset) -> SemiSupervisedGAN:
     return SemiSupervisedGAN(_generator(data), features, head, LATENT_DIM, **_units(data))
 
 
-def few_labels(data: Dataset) -> list[Tensor]:
-    """Return the training part with all but the first five labels of each class hidden."""
-    labels = data.labels["train"]
-    shown = torch.full_like(labels, UNLABELLED)
-    for k in range(data.classes):
-        rows = torch.nonzero(labels == k).flatten()[:LABELS_PER_CLASS]
-        shown[rows] = k
-    return [data.train, shown]
+def semi_supervised_batches(data: Dataset) -> Callable[[int, torch.Generator], list[Tensor]]:
+    """Return a sampler of the training part that shows five labels of each class, all of them in every batch."""
+    shown = few_labels(data.labels["train"], LABELS_PER_CLASS, torch.Generator().manual_seed(0))
+    return mixed_batches(data.train, shown)
 
 
 def _bi_gan(data: Dataset) -> BiGAN:
@@ -242,7 +239,7 @@ MODELS: tuple[Entry, ...] = (
     _game("dudley-gan", _gan(_dudley, objective_name="ipm"), "Abbasnejad's lecture", training=_LIPSCHITZ),
     _game("conditional-gan", _gan(conditional=True, gradient_penalty=0.05), "arXiv 1411.1784", labelled=True),
     _game("ac-gan", _ac_gan, "arXiv 1610.09585", labelled=True),
-    _game("semi-supervised-gan", _semi_supervised, "arXiv 1606.03498", examples=few_labels),
+    _game("semi-supervised-gan", _semi_supervised, "arXiv 1606.03498", examples=semi_supervised_batches),
     _game("bigan", _bi_gan, "arXiv 1605.09782, 1606.00704", has=BiGAN.has),
     _game("infogan", _info_gan, "arXiv 1606.03657"),
     _game("catgan", _cat_gan, "arXiv 1511.06390"),

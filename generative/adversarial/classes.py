@@ -15,9 +15,7 @@ from torch.nn import functional as F
 
 from generative.adversarial.gan import GAN
 from generative.protocol import Given
-
-UNLABELLED = -1
-"""Class number of a sample whose class is not known."""
+from generative.vae.semi_supervised import UNLABELLED
 
 
 class ACGAN(nn.Module):

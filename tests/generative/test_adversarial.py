@@ -19,7 +19,6 @@ from generative.adversarial import (
     MODELS,
     OBJECTIVES,
     PERFECT_SHARE,
-    UNLABELLED,
     BiGAN,
     DCGANGenerator,
     GameConfig,
@@ -39,6 +38,7 @@ from generative.demo import train_demo
 from generative.flows import real_nvp
 from generative.nn import MLP
 from generative.training import TrainingConfig, fit, seeded
+from generative.vae.semi_supervised import UNLABELLED
 
 
 def generator(seed: int = 0) -> torch.Generator:
