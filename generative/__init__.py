@@ -11,6 +11,23 @@ from typing import Any
 
 _EXPORTS: dict[str, tuple[str, ...]] = {
     "generative.autoencoder": ("Autoencoder", "AutoencoderConfig", "reconstruction_loss"),
+    "generative.adversarial": (
+        "ACGAN",
+        "GADE",
+        "GAN",
+        "RIM",
+        "BiGAN",
+        "CatGAN",
+        "CycleGAN",
+        "GameConfig",
+        "InfoGAN",
+        "SemiSupervisedGAN",
+        "SharedLatentGAN",
+        "SideBySide",
+        "UncertainGAN",
+        "mode_report",
+        "play",
+    ),
     "generative.autoregressive": (
         "Autoregressive",
         "BinaryConditional",
@@ -25,10 +42,22 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "rnade",
         "rnn",
     ),
+    "generative.critics": ("BoundedLipschitz", "LipschitzConv", "lipschitz_network", "wasserstein_1d"),
     "generative.data": ("Dataset", "dequantise", "load"),
     "generative.demo": ("list_models", "train_demo"),
     "generative.diffusion": ("DDPM", "FlowMatching"),
     "generative.divergences": ("energy_distance", "entropy", "kl"),
+    "generative.energy": (
+        "RBM",
+        "GaussianMRF",
+        "Negatives",
+        "NoiseContrastive",
+        "Pairwise",
+        "boltzmann",
+        "hopfield",
+        "ising",
+        "potts",
+    ),
     "generative.estimators": (
         "AmortisedMessage",
         "StructuralModel",
@@ -41,6 +70,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "pathwise",
         "score_function",
     ),
+    "generative.f_divergences": ("FDivergence", "alpha_divergence", "f_divergence", "weighted_jensen_shannon"),
     "generative.flows": (
         "Dequantised",
         "Flow",
@@ -70,6 +100,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "generative.registry": ("Entry", "build", "entries", "entry"),
     "generative.state_space": ("HelmholtzMachine", "HiddenMarkovModel", "LinearDynamicalSystem"),
     "generative.training": ("History", "TrainingConfig", "evaluate", "fit", "seeded"),
+    "generative.two_sample": ("classifier_test", "energy_test", "logistic_ratio", "mmd_test"),
     "generative.vae": (
         "AutoregressiveLikelihood",
         "DARN",
