@@ -51,7 +51,7 @@ def mean_units(model: LatentVariableModel, x: torch.Tensor, repeats: int = 50) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bar"),
-    [("vae", 103.0), ("iwae", 103.0), ("flow-vae", 103.0), ("hierarchical-vae", 100.0), ("ladder-vae", 100.0)],
+    [("vae", 103.0), ("flow-vae", 103.0), ("hierarchical-vae", 100.0), ("ladder-vae", 100.0)],
 )
 def test_digits_bound(name: str, bar: float, figure: Figure) -> None:
     data = load("digits")
@@ -60,25 +60,28 @@ def test_digits_bound(name: str, bar: float, figure: Figure) -> None:
     assert 60.0 < nats <= bar
 
 
-def active(name: str, warm_up: int, data: Dataset, figure: Figure) -> int:
-    """Train 1,000 steps and count the units whose mean KL exceeds 0.01 nat."""
+@lru_cache
+def active(name: str, warm_up: int) -> int:
+    """Train 1,000 steps on the digits and count the units whose mean KL exceeds 0.01 nat."""
+    data = load("digits")
     model = train(name, data, loss=WarmUpLoss(warm_up), steps=1000)
-    count = sum(int((units > 0.01).sum()) for units in mean_units(model, data.validation))
-    figure(name, data.name, 0, f"active units of 18, KL warm-up over {warm_up} steps", count)
-    return count
+    return sum(int((units > 0.01).sum()) for units in mean_units(model, data.validation))
 
 
 @pytest.mark.slow
 def test_warm_up_keeps_units_of_a_ladder_active(figure: Figure) -> None:
-    data = load("digits")
-    assert active("ladder-vae", 500, data, figure) > active("ladder-vae", 0, data, figure)
+    for steps in (0, 500):
+        name = f"active units of 18, KL warm-up over {steps} steps"
+        figure("ladder-vae", "digits", 0, name, active("ladder-vae", steps))
+    assert active("ladder-vae", 500) > active("ladder-vae", 0)
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="on the 8 x 8 digits bottom-up inference with two layers keeps as many units", strict=False)
+@pytest.mark.xfail(reason="on the 8 x 8 digits plain bottom-up inference with two layers keeps about as many units")
 def test_ladder_has_more_active_units_than_the_plain_two_layer_vae(figure: Figure) -> None:
-    data = load("digits")
-    assert active("ladder-vae", 500, data, figure) > active("hierarchical-vae", 0, data, figure)
+    plain = active("hierarchical-vae", 0)
+    figure("hierarchical-vae", "digits", 0, "active units of 18, no KL warm-up", plain)
+    assert active("ladder-vae", 500) > plain
 
 
 @pytest.mark.slow
