@@ -22,7 +22,7 @@ from daif.experiments.settings import SettingsError
 from daif.experiments.train import build_agent
 
 _SEEDS = (0, 1)
-_LEARNERS: tuple[dict[str, Any], ...] = ({"agent": "daif"}, {"agent": "dqn"})
+_LEARNERS: tuple[dict[str, Any], ...] = ({"agent": "daif", "steps": 2_048_000}, {"agent": "dqn"})
 _RULES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("all-on", {}),
     ("random", {}),
