@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -201,12 +202,17 @@ def _cycle_gan(data: Dataset) -> CycleGAN:
 
 
 def shared_latent_gan(data: Dataset) -> SharedLatentGAN:
-    """Return a VAE + GAN over two domains of a data set's features."""
+    """Return a VAE + GAN over two domains of a data set's features.
+
+    Both domains' own layers start equal, so that a translation starts as a reconstruction: of the translations that
+    the data allow, which symmetries make many, training then finds one nearby.
+    """
     D, width = data.features, 64
-    own = (MLP(D, (), width), MLP(D, (), width))
+    encoder, own_decoder = MLP(D, (), width), MLP(width, (), D)
     shared = nn.Sequential(nn.Tanh(), MLP(width, (width,), 2 * D, activation_name="tanh"))
     decoder = nn.Sequential(MLP(D, (width,), width, activation_name="tanh"), nn.Tanh())
-    return SharedLatentGAN(*own, shared, decoder, MLP(width, (), D), MLP(width, (), D), _critic(D), _critic(D))
+    own = (encoder, copy.deepcopy(encoder), shared, decoder, own_decoder, copy.deepcopy(own_decoder))
+    return SharedLatentGAN(*own, _critic(D), _critic(D))
 
 
 def _dcgan(data: Dataset) -> GAN:

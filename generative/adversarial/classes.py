@@ -21,7 +21,8 @@ from generative.vae.semi_supervised import UNLABELLED
 class ACGAN(nn.Module):
     """Conditional generator; the critic does not see the class but predicts it: one logit of "real" and K of classes.
 
-    Both players also minimise the cross-entropy of the classes, the critic on real and generated samples.
+    Both players also minimise the cross-entropy of the classes, the critic on real samples only: with the paper's term
+    on generated ones it learns to name a misplaced sample by the class that it was meant for; nothing pulls it back.
 
     Args:
         gan: a `GAN` with `classes` whose critic maps (..., features) -> (..., 1 + classes).
@@ -50,9 +51,8 @@ class ACGAN(nn.Module):
     def critic_loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return the critic's loss of data (batch, features) and labels (batch,)."""
         real, classes = self.logits(x)
-        fake, fake_classes = self.logits(self.gan.sample((), self.gan.one_hot(labels)))
-        entropies = F.cross_entropy(classes, labels) + F.cross_entropy(fake_classes, labels)
-        return self.gan.objective.critic(real, fake) + self.weight * entropies
+        fake, _ = self.logits(self.gan.sample((), self.gan.one_hot(labels)))
+        return self.gan.objective.critic(real, fake) + self.weight * F.cross_entropy(classes, labels)
 
     def generator_loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return the generator's loss for the labels (batch,)."""
