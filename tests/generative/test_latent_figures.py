@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from generative import autoencoder, vae
 from generative.data import Dataset, load
 from generative.objectives import LatentVariableModel
 from generative.registry import entry
@@ -97,3 +98,21 @@ def test_autoregressive_halves_beat_the_factorised_vae_with_a_code_in_use(figure
     figure("autoregressive-vae", "digits", 0, "KL, nats", cost, 1.0)
     assert 60.0 < nats["autoregressive-vae"] < nats["vae"]
     assert cost > 1.0
+
+
+@pytest.mark.parametrize("name", [each.name for each in (*autoencoder.MODELS, *vae.MODELS)])
+def test_every_registered_model_takes_a_step_and_samples(name: str) -> None:
+    data, chosen = load("digits-binary"), entry(name)
+    x, labels = data.train[:20], data.labels["train"][:20]
+    with seeded(0):
+        model = chosen.build(data)
+    before = [p.detach().clone() for p in model.parameters()]
+    config = replace(chosen.training, steps=2, evaluate_every=1, warmup_steps=0)
+    batch = [x, labels] if chosen.labelled else [x]
+    history = fit(
+        model, batch, config=config, loss=chosen.loss, validate=lambda m: evaluate(m, *batch, loss=chosen.loss)
+    )
+    assert history.best < float("inf")
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    if "sample" in model().has:
+        assert set(model().sample((3,)).unique().tolist()) <= {0.0, 1.0}
