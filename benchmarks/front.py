@@ -1,7 +1,7 @@
 """One training, the whole front: runs of the preset `fast` at many worths of a part, beside PPO runs of a worth each.
 
-    daif benchmark benchmarks/specs/workstation.yaml     trains DAIF, 1,024,000 decisions a seed
-    daif benchmark benchmarks/specs/front_ppo.yaml       trains PPO at six worths, 170,667 decisions each
+    daif benchmark benchmarks/specs/workstation.yaml     trains DAIF, 4,096,000 decisions a seed
+    daif benchmark benchmarks/specs/front_ppo.yaml       trains PPO at six worths, 682,667 decisions each
     python benchmarks/front.py runs/benchmarks/workstation runs/benchmarks/front_ppo
 
 The greedy policies of DAIF are evaluated exactly, by the stationary distribution of the plant's chain; those of PPO,
@@ -27,7 +27,7 @@ from daif.experiments.statistics import bootstrap_iqm, hypervolume, interquartil
 from daif.experiments.train import load_agent, run_config
 from envs.energy_control.optimal import Optimiser, dense_front
 
-WEIGHTS = (1600.0, 2000.0, 3000.0, 5000.0, 8000.0, 12000.0, 20000.0, 40000.0)
+WEIGHTS = (1600.0, 2000.0, 3000.0, 5000.0, 8000.0, 12500.0, 20000.0, 40000.0)
 REFERENCE = (5.0, 0.0)
 Row = dict[str, Any]
 
@@ -76,10 +76,10 @@ def main() -> None:
     """Evaluate, write and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("daif", type=Path, help="folder of DAIF runs")
-    parser.add_argument("ppo", type=Path, help="folder of PPO runs")
+    parser.add_argument("ppo", type=Path, nargs="?", help="folder of PPO runs; without it, DAIF alone")
     parser.add_argument("--output", type=Path, default=Path("runs/reference/front.csv"))
     arguments = parser.parse_args()
-    rows = daif_points([arguments.daif]) + ppo_points([arguments.ppo])
+    rows = daif_points([arguments.daif]) + (ppo_points([arguments.ppo]) if arguments.ppo else [])
     hull = dense_front("paper")
     for row in rows:
         row["distance_pct"] = hull.saving_pct(row["loss_pct"]) - row["saving_pct"]
