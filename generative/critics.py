@@ -142,11 +142,12 @@ class _Clamp(torch.autograd.Function):
         return torch.clamp(value, -bound, bound)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
         value, bound = ctx.saved_tensors
         outside = (value > bound).to(value.dtype) - (value < -bound).to(value.dtype)
         passes = (outside == 0) | (outside * gradient > 0)

@@ -48,11 +48,13 @@ class FDivergence:
 
     def conjugate(self, t: Tensor) -> Tensor:
         """Return f*(t), with t clamped to the domain (a hair inside it, where the end is open); any shape."""
-        low, high = self.domain
         hair = torch.finfo(t.dtype).eps
-        low = low + hair * max(1.0, abs(low)) if math.isfinite(low) else None
-        high = high - hair * max(1.0, abs(high)) if math.isfinite(high) else None
-        return self.conjugate_inside(t if low is None and high is None else t.clamp(low, high))
+        low, high = self.domain
+        if math.isfinite(low):
+            t = t.clamp_min(low + hair * max(1.0, abs(low)))
+        if math.isfinite(high):
+            t = t.clamp_max(high - hair * max(1.0, abs(high)))
+        return self.conjugate_inside(t)
 
     def activation(self, v: Tensor) -> Tensor:
         """Return g_f(v), inside the domain for every v; any shape."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -86,7 +86,7 @@ def save_images(
 
 
 def save_curve(
-    path: str | Path, steps: Sequence[int], curves: dict[str, Sequence[float]], title: str = "", ylabel: str = "nats"
+    path: str | Path, steps: Sequence[int], curves: Mapping[str, Sequence[float]], title: str = "", ylabel: str = "nats"
 ) -> Path:
     """Save curves over the training steps."""
     figure = Figure(figsize=(5.0, 3.5), layout="constrained")

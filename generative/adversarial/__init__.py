@@ -81,7 +81,7 @@ LABELS_PER_CLASS = 5
 TURN = math.pi / 4.0
 
 
-def _units(data: Dataset) -> dict[str, Tensor]:
+def _units(data: Dataset) -> dict[str, Any]:
     return {"mean": data.train.mean(0), "scale": data.train.std(0).clamp_min(1e-3)}
 
 
@@ -98,8 +98,9 @@ def _gan(
 ) -> Callable[[Dataset], GAN]:
     def build(data: Dataset) -> GAN:
         classes = data.classes if conditional else 0
-        networks = _generator(data, classes), critic(data.features + classes)
-        return GAN(*networks, LATENT_DIM, data.features, classes=classes, **_units(data), **settings)
+        generator = _generator(data, classes)
+        inputs = data.features + classes
+        return GAN(generator, critic(inputs), LATENT_DIM, data.features, classes=classes, **_units(data), **settings)
 
     return build
 
@@ -138,12 +139,9 @@ def semi_supervised_batches(data: Dataset) -> Callable[[int, torch.Generator], l
 
 def _bi_gan(data: Dataset) -> BiGAN:
     latent = data.features
-    networks = (
-        MLP(latent, HIDDEN, data.features),
-        MLP(data.features, HIDDEN, latent),
-        MLP(data.features + latent, HIDDEN, 1, activation_name="silu"),
-    )
-    return BiGAN(*networks, latent, **_units(data))
+    generator, encoder = MLP(latent, HIDDEN, data.features), MLP(data.features, HIDDEN, latent)
+    critic = MLP(data.features + latent, HIDDEN, 1, activation_name="silu")
+    return BiGAN(generator, encoder, critic, latent, **_units(data))
 
 
 def _info_gan(data: Dataset) -> InfoGAN:
@@ -168,11 +166,9 @@ def _rim(data: Dataset) -> RIM:
 
 
 def _uncertain(data: Dataset) -> UncertainGAN:
-    networks = (
-        MLP(LATENT_DIM, HIDDEN, data.features, dropout=0.05),
-        MLP(data.features, HIDDEN, 1, activation_name="silu", dropout=0.1),
-    )
-    return UncertainGAN(GAN(*networks, LATENT_DIM, data.features, **_units(data)))
+    generator = MLP(LATENT_DIM, HIDDEN, data.features, dropout=0.05)
+    critic = MLP(data.features, HIDDEN, 1, activation_name="silu", dropout=0.1)
+    return UncertainGAN(GAN(generator, critic, LATENT_DIM, data.features, **_units(data)))
 
 
 def _gade(data: Dataset) -> GADE:
@@ -197,8 +193,8 @@ def turned(x: Tensor, data: Dataset) -> Tensor:
 
 def _cycle_gan(data: Dataset) -> CycleGAN:
     D = data.features
-    translations = (Residual(MLP(D, HIDDEN, D, activation_name="tanh")) for _ in range(2))
-    return CycleGAN(*translations, _critic(D), _critic(D), weight=10.0, identity=1.0)
+    to_b, to_a = (Residual(MLP(D, HIDDEN, D, activation_name="tanh")) for _ in range(2))
+    return CycleGAN(to_b, to_a, _critic(D), _critic(D), weight=10.0, identity=1.0)
 
 
 def shared_latent_gan(data: Dataset) -> SharedLatentGAN:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +63,10 @@ class GameConfig(TrainingConfig):
 def players(game: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the parameters of the critic and those of the generator."""
     sides: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    critic_parts = cast(Game, game).critic_parts
     for name, parameter in game.named_parameters():
         if parameter.requires_grad:
-            sides[name.split(".")[0] not in game.critic_parts].append(parameter)  # type: ignore[operator]
+            sides[name.split(".")[0] not in critic_parts].append(parameter)
     return sides
 
 
@@ -103,7 +104,7 @@ def play(
         torch.optim.AdamW(side, lr=rate, betas=config.betas, weight_decay=config.weight_decay)
         for side, rate in zip(sides, rates, strict=True)
     ]
-    names, losses = ("critic", "generator"), (game.critic_loss, game.generator_loss)
+    names, losses = ("critic", "generator"), (cast(Game, game).critic_loss, cast(Game, game).generator_loss)
     batch_of = batches(source, config.batch_size)
     generator = torch.Generator().manual_seed(config.seed)
     averaged = copy.deepcopy(game) if config.average else game
@@ -127,7 +128,7 @@ def play(
     with seeded(config.seed):
         for step in range(1, config.steps + 1):  # for number of training iterations do
             if hasattr(game, "begin_step"):
-                game.begin_step((step - 1) / config.steps)  # type: ignore[operator]
+                cast(Any, game).begin_step((step - 1) / config.steps)
             scale = _schedule(step, config)
             for optimiser, rate in zip(optimisers, rates, strict=True):
                 optimiser.param_groups[0]["lr"] = scale * rate
@@ -195,8 +196,8 @@ class SideBySide(nn.Module):
     def __init__(self, games: Sequence[nn.Module]) -> None:
         super().__init__()
         self.count = len(games)
-        parameters, buffers = torch.func.stack_module_state(list(games))  # type: ignore[arg-type]
-        parts = games[0].critic_parts
+        parameters, buffers = torch.func.stack_module_state(list(games))
+        parts = cast(Game, games[0]).critic_parts
         names = ([], [])  # type: tuple[list[str], list[str]]
         for name in parameters:
             names[name.split(".")[0] not in parts].append(name)
@@ -221,7 +222,7 @@ class SideBySide(nn.Module):
     def begin_step(self, progress: float) -> None:
         """Tell all games which share of the training is done."""
         if hasattr(self.skeleton[0].game, "begin_step"):
-            self.skeleton[0].game.begin_step(progress)  # type: ignore[operator]
+            cast(Any, self.skeleton[0].game).begin_step(progress)
 
     def critic_loss(self, *batch: Tensor) -> Tensor:
         """Return the sum of the critics' losses."""

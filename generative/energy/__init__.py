@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from generative.energy.nce import NoiseContrastive, nce_objective
 from generative.energy.pairwise import Pairwise, boltzmann, grid, hopfield, ising, potts
 from generative.energy.rbm import RBM
 from generative.energy.sampling import (
+    NegativeKind,
     NegativePhase,
     Negatives,
     all_states,
@@ -58,7 +58,7 @@ def nce_loss(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return model.loss(x)
 
 
-def _rbm(kind: Literal["cd", "pcd", "tempering"]) -> Callable[[Dataset], nn.Module]:
+def _rbm(kind: NegativeKind) -> Callable[[Dataset], nn.Module]:
     def build(data: Dataset) -> nn.Module:
         model = RBM(data.features, 100, Negatives(kind))
         mean = data.train.mean(0).clamp(0.01, 0.99)
@@ -90,6 +90,12 @@ def _nce(data: Dataset) -> nn.Module:
     return NoiseContrastive(MLP(data.features, (128, 128), 1, activation_name="silu"), data.train.mean(0), covariance)
 
 
+_RBM_SOURCES: dict[NegativeKind, str] = {
+    "cd": "Hinton 2002",
+    "pcd": "Tieleman 2008",
+    "tempering": "Desjardins et al. 2010",
+}
+
 MODELS: tuple[Entry, ...] = (
     *(
         Entry(
@@ -102,7 +108,7 @@ MODELS: tuple[Entry, ...] = (
             validation=pseudo_likelihood_loss,
             training=_CONTRASTIVE,
         )
-        for kind, source in (("cd", "Hinton 2002"), ("pcd", "Tieleman 2008"), ("tempering", "Desjardins et al. 2010"))
+        for kind, source in _RBM_SOURCES.items()
     ),
     Entry(
         "boltzmann",

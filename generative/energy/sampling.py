@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+NegativeKind = Literal["cd", "pcd", "tempering"]
+
 
 class EnergyModel(Protocol):
     """What a chain needs of p(s) ∝ exp(−E(s)), s = (x, hidden units)."""
@@ -35,7 +37,7 @@ class EnergyModel(Protocol):
 class Negatives:
     """How the negative phase is sampled."""
 
-    kind: Literal["cd", "pcd", "tempering"] = "pcd"
+    kind: NegativeKind = "pcd"
     """Chains from the data (contrastive divergence), chains that go on between the steps (persistent), or these at
     several temperatures with exchanges (parallel tempering)."""
     sweeps: int = 1
