@@ -9,7 +9,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from PIL import Image
 
 from daif.experiments.environments import make_env
-from daif.experiments.evaluate import begin, stack
+from daif.experiments.evaluate import begin, stack, tell_time
 from daif.experiments.protocol import Agent
 from daif.experiments.settings import SettingsError
 
@@ -32,16 +32,18 @@ def write_film(
         raise SettingsError(f"The film {path} must end in .gif.")
     env = make_env(env_id, env_kwargs, render_mode="rgb_array")
     try:
-        observation, _ = env.reset(seed=seed)
+        observation, info = env.reset(seed=seed)
         begin(agent, 1)
         pictures = []
         for _ in range(frames):
             pictures.append(Image.fromarray(np.asarray(env.render(), dtype=np.uint8)))
+            if "time_s" in info:
+                tell_time(agent, np.array([info["time_s"]]))
             actions = agent.act(stack(agent.observation_space, [observation]), deterministic=True)
             action = next(iter(iterate(batch_space(agent.action_space, 1), actions)))
-            observation, _, terminated, truncated, _ = env.step(action)
+            observation, _, terminated, truncated, info = env.step(action)
             if terminated or truncated:
-                observation, _ = env.reset()
+                observation, info = env.reset()
                 begin(agent, 1)
     finally:
         env.close()
