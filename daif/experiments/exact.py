@@ -25,7 +25,7 @@ def chain_actions(agent: Agent, chain: Chain) -> np.ndarray:
         batch = stack(space, [fill] * rows)
         batch |= {name: values for name, values in seen.items() if name in batch}
         actions.append(agent.act(batch, deterministic=True))
-    if not np.array_equal(*actions):
+    if not np.array_equal(actions[0], actions[1]):
         raise SettingsError(
             "The agent sees more than parts, machines and the kind of decision, such as the scores, "
             "so its policy is none of the plant's chain."
