@@ -74,8 +74,15 @@ class GAN(nn.Module):
         self.penalty = first * (last / first) ** progress if first else 0.0
 
     def score(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the critic's free output at data (..., features): the logit of D, or the value of f; (...)."""
-        return self._critic((x - self.mean) / self.scale, context)
+        """Return the critic's free output at data (..., features): the logit of D, or the value of f; (...).
+
+        A conditional critic without a context gives its mean over the classes.
+        """
+        standardised = (x - self.mean) / self.scale
+        if context is None and self.classes:
+            every = self.one_hot(torch.arange(self.classes, device=x.device))
+            return self._critic(standardised.unsqueeze(-2), every).mean(-1)
+        return self._critic(standardised, context)
 
     def rsample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
         """Return samples (*sample_shape, *batch, features) through which gradients flow."""
