@@ -194,8 +194,9 @@ def horizon_figure(runs: Sequence[Path], metric: str | None = None) -> Figure:
 def policy_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure:
     """Draw how many machines a trained policy keeps on, by buffer level and busy machines, beside the optimal one.
 
-    The optimal policy is the one with the nearest loss. Each number is the mean over the decisions at arrivals that the
-    policy meets there in the long run; where it meets fewer than one in a million, there is none.
+    The optimal policy is the one with the nearest loss. Machines that work or have failed stay on whatever the action
+    is. Each number is the mean over the decisions at arrivals that the policy meets there in the long run; where it
+    meets fewer than one in a million, there is none.
     """
     if len(runs) != 1:
         raise SettingsError(f"The figure of a policy is of one run; {len(runs)} were given.")
@@ -224,10 +225,11 @@ def _draw_policy(axes: Axes, optimiser: Optimiser, actions: np.ndarray) -> None:
     arrivals = np.arange(len(actions)) < len(chain.arrival_keys)
     rate = np.where(arrivals, optimiser.visits(actions), 0.0)
     shape = (chain.rates.machines + 1, chain.rates.buffer + 1)
-    cell = (chain.decisions[:, 4], chain.decisions[:, 0])
+    parts, _, _, _, busy_machines, failed = chain.decisions.T
+    cell = (busy_machines, parts)
     met, on = np.zeros(shape), np.zeros(shape)
     np.add.at(met, cell, rate)
-    np.add.at(on, cell, rate * actions)
+    np.add.at(on, cell, rate * np.maximum(actions, busy_machines + failed))
     mean = np.where(met > 1e-6 * rate.sum(), on / np.maximum(met, 1e-300), np.nan)[:, 1:]
     axes.imshow(mean, origin="lower", cmap="viridis", vmin=0, vmax=chain.rates.machines, aspect="auto")
     for (busy, column), value in np.ndenumerate(mean):
