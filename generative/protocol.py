@@ -7,10 +7,11 @@ be swapped for another by name, because the caller reads `has` instead of the cl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 ABILITIES = ("log_prob", "elbo", "sample", "rsample", "entropy", "mean", "reconstruct")
 """What a model may have. `log_prob` is exact; `elbo` is a lower bound on it, possibly a noisy one."""
@@ -60,6 +61,43 @@ class Given:
             owned = ", ".join(sorted(self.has))
             raise NotImplementedError(f"{type(self.model).__name__} has no {name}; it has {owned}")
         return getattr(self.model, name)
+
+
+class OfDistribution(nn.Module):
+    """An unconditional model that is one `torch` distribution over x (..., D), from which all it has follows."""
+
+    has: ClassVar[frozenset[str]] = frozenset({"log_prob", "sample", "rsample", "entropy", "mean"})
+
+    def distribution(self) -> Distribution:
+        """Return the distribution, of event shape (D,)."""
+        raise NotImplementedError
+
+    def forward(self, context: Tensor | None = None) -> Given:
+        """Return p(x); ValueError for a context, which the model does not take."""
+        if context is not None:
+            raise ValueError(f"{type(self).__name__} takes no context")
+        return Given(self)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(x) in nats, (..., D) -> (...)."""
+        return self.distribution().log_prob(x)
+
+    def entropy(self, context: Tensor | None = None) -> Tensor:
+        """Return the entropy in nats, a scalar."""
+        return self.distribution().entropy()
+
+    def mean(self, context: Tensor | None = None) -> Tensor:
+        """Return E[x] (D,)."""
+        return self.distribution().mean
+
+    def rsample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
+        """Return differentiable samples (*sample_shape, D)."""
+        return self.distribution().rsample(torch.Size(sample_shape))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
+        """Return samples (*sample_shape, D)."""
+        return self.rsample(sample_shape)
 
 
 def join(x: Tensor, context: Tensor | None) -> Tensor:

@@ -165,9 +165,7 @@ def _load(request: Request) -> tuple[RunFolder | None, RunConfig, Agent, str | N
                 "A run keeps its environment and settings; --env, --set and --weight are for agents by name."
             )
         run = RunFolder.open(path)
-        name = request.checkpoint
-        if name == "best" and not run.checkpoint("best").is_file():
-            name = "latest"
+        name = run.preferred_checkpoint(request.checkpoint)
         if not run.checkpoint(name).is_file():
             known = run.checkpoint_names()
             raise SettingsError(unknown("checkpoint", name, known) if known else f"{path} has no checkpoints yet.")

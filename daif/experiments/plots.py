@@ -201,7 +201,7 @@ def policy_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure
     if len(runs) != 1:
         raise SettingsError(f"The figure of a policy is of one run; {len(runs)} were given.")
     run = RunFolder.open(runs[0])
-    config, agent = load_agent(run, "best" if run.checkpoint("best").is_file() else "latest")
+    config, agent = load_agent(run, run.preferred_checkpoint())
     plant = config.full_env_kwargs.get("plant", "paper")
     optimiser = Optimiser(plant)
     prefer(agent, preference, config.full_env_kwargs)

@@ -71,6 +71,10 @@ class RunFolder:
         """Return the path of the checkpoint `latest`, `best` or `step-N`."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
+    def preferred_checkpoint(self, name: str = "best") -> str:
+        """Return the name, or `latest` in the place of a `best` that is not there."""
+        return "latest" if name == "best" and not self.checkpoint(name).is_file() else name
+
     def checkpoint_names(self) -> list[str]:
         """Return the names of the checkpoints that exist."""
         return sorted(file.stem for file in (self.path / "checkpoints").glob("*.ckpt"))

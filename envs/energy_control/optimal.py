@@ -498,37 +498,42 @@ class Optimiser:
             EVALUATIONS,
         )
         outcome = self.evaluate(actions)
+        loss_pct, saving_pct = self._against_all_on(outcome)
         return Solution(
             weight_kj_per_part=float(weight_kj_per_part),
             gain_kw=outcome.power_kw - weight_kj_per_part * outcome.parts_per_min / 60.0,
             bounds_kw=(low_kw, high_kw),
             parts_per_min=outcome.parts_per_min,
             power_kw=outcome.power_kw,
-            loss_pct=100.0 * (1.0 - outcome.parts_per_min / self.all_on.parts_per_min),
-            saving_pct=100.0 * (1.0 - outcome.power_kw / self.all_on.power_kw),
+            loss_pct=loss_pct,
+            saving_pct=saving_pct,
             policy=OptimalPolicy(chain, actions),
         )
 
     def evaluate(self, actions: np.ndarray) -> Outcome:
         """Throughput and power of a policy, from the stationary distribution of its chain (all idle at first)."""
-        return max((outcome for _, outcome in self._closed_classes(actions)), key=lambda o: o.parts_per_min)
+        return self._long_run(actions)[1]
 
     def visits(self, actions: np.ndarray) -> np.ndarray:
         """How often each decision is due under a policy, per second, (D,)."""
         chain = self.chain
-        share, _ = max(self._closed_classes(actions), key=lambda pair: pair[1].parts_per_min)
+        share, _ = self._long_run(actions)
         rate = np.zeros(len(chain.decisions))
         np.add.at(rate, chain.on_arrival, chain.rates.arrival * share)
         busy = chain.running[:, 4] > 0
         np.add.at(rate, chain.on_departure[busy], chain.rates.job * (chain.running[:, 4] * share)[busy])
         return rate
 
-    def _closed_classes(self, actions: np.ndarray) -> Iterator[tuple[np.ndarray, Outcome]]:
-        """Yield the stationary distribution (states,) and the figures of each closed class that a policy reaches.
+    def _long_run(self, actions: np.ndarray) -> tuple[np.ndarray, Outcome]:
+        """Stationary distribution (states,) and figures of the closed class of the most throughput.
 
-        An optimal policy may have several closed classes of the same gain; the one of the most throughput is a point of
-        the front like the others.
+        An optimal policy may have several closed classes of the same gain; this one is a point of the front like the
+        others.
         """
+        return max(self._closed_classes(actions), key=lambda pair: pair[1].parts_per_min)
+
+    def _closed_classes(self, actions: np.ndarray) -> Iterator[tuple[np.ndarray, Outcome]]:
+        """Yield the stationary distribution (states,) and the figures of each closed class that a policy reaches."""
         chain = self.chain
         generator = self._generator(actions)
         idle = np.zeros((1, 6), dtype=np.int64)
@@ -546,11 +551,11 @@ class Optimiser:
 
     def loss_and_saving_pct(self, actions: np.ndarray) -> tuple[float, float]:
         """Long-run production loss and energy saving of a policy (D,) against all machines on, in per cent."""
-        outcome = self.evaluate(actions)
-        return (
-            100.0 * (1.0 - outcome.parts_per_min / self.all_on.parts_per_min),
-            100.0 * (1.0 - outcome.power_kw / self.all_on.power_kw),
-        )
+        return self._against_all_on(self.evaluate(actions))
+
+    def _against_all_on(self, outcome: Outcome) -> tuple[float, float]:
+        loss_pct = 100.0 * (1.0 - outcome.parts_per_min / self.all_on.parts_per_min)
+        return loss_pct, 100.0 * (1.0 - outcome.power_kw / self.all_on.power_kw)
 
     def _generator(self, actions: np.ndarray) -> sp.csr_matrix:
         """Off-diagonal rates of the chain under a policy, (states, states)."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 from torch.nn import functional as F
 
-from generative.protocol import Given
+from generative.protocol import OfDistribution
 
 
-class GaussianMRF(nn.Module):
+class GaussianMRF(OfDistribution):
     """A Gaussian over a graph; Λ is kept positive definite by a dominant diagonal.
 
     Λ_ij = −A_ij (W_ij + W_ji) / 2,  Λ_ii = softplus(d_i) + Σ_j |Λ_ij|
@@ -25,7 +25,6 @@ class GaussianMRF(nn.Module):
         scale: unit of each variable (D,), e.g. the data's standard deviation; one by default.
     """
 
-    has = frozenset({"log_prob", "sample", "rsample", "entropy", "mean"})
     adjacency: Tensor
     scale: Tensor
 
@@ -37,12 +36,6 @@ class GaussianMRF(nn.Module):
         self.location = nn.Parameter(torch.zeros(D) if mean is None else mean.clone())
         self.coupling = nn.Parameter(torch.zeros(D, D))
         self.diagonal = nn.Parameter(torch.full((D,), 0.5413))
-
-    def forward(self, context: Tensor | None = None) -> Given:
-        """Return p(x); the model takes no context."""
-        if context is not None:
-            raise ValueError("a Gaussian Markov random field takes no context")
-        return Given(self)
 
     @property
     def precision(self) -> Tensor:
@@ -60,24 +53,3 @@ class GaussianMRF(nn.Module):
         row = self.precision[i]
         pull = (x - self.location) @ row - row[i] * (x[..., i] - self.location[i])
         return Normal(self.location[i] - pull / row[i], row[i].rsqrt(), validate_args=False)
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return log p(x) in nats, (..., D) -> (...)."""
-        return self.distribution().log_prob(x)
-
-    def entropy(self, context: Tensor | None = None) -> Tensor:
-        """Return the entropy in nats, a scalar."""
-        return self.distribution().entropy()
-
-    def mean(self, context: Tensor | None = None) -> Tensor:
-        """Return μ (D,)."""
-        return self.location
-
-    def rsample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
-        """Return differentiable samples (*sample_shape, D)."""
-        return self.distribution().rsample(torch.Size(sample_shape))
-
-    @torch.no_grad()
-    def sample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
-        """Return samples (*sample_shape, D)."""
-        return self.rsample(sample_shape)

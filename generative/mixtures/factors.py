@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from generative.mixtures.em import EMConfig, run_em
-from generative.protocol import Given
+from generative.protocol import Given, OfDistribution
 
 
-class FactorAnalysis(nn.Module):
+class FactorAnalysis(OfDistribution):
     """N(μ, W Wᵀ + diag ψ), fitted by EM (Rubin & Thayer 1982) or, for probabilistic PCA, in closed form.
 
     Args:
@@ -23,7 +23,7 @@ class FactorAnalysis(nn.Module):
         isotropic: one noise variance for all variables, which is probabilistic PCA (Tipping & Bishop 1999).
     """
 
-    has = frozenset({"log_prob", "sample", "rsample", "entropy", "mean", "reconstruct"})
+    has = OfDistribution.has | {"reconstruct"}
 
     def __init__(self, features: int, latent_dim: int, isotropic: bool = False) -> None:
         super().__init__()
@@ -34,38 +34,11 @@ class FactorAnalysis(nn.Module):
         self.loading = nn.Parameter(0.1 * torch.eye(features, latent_dim))
         self.log_noise = nn.Parameter(torch.zeros(features))
 
-    def forward(self, context: Tensor | None = None) -> Given:
-        """Return p(x); factor analysis takes no context."""
-        if context is not None:
-            raise ValueError("factor analysis takes no context")
-        return Given(self)
-
     def distribution(self) -> torch.distributions.LowRankMultivariateNormal:
         """Return N(μ, W Wᵀ + diag ψ)."""
         return torch.distributions.LowRankMultivariateNormal(
             self.location, self.loading, self.log_noise.exp(), validate_args=False
         )
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return log p(x) in nats, (..., D) -> (...)."""
-        return self.distribution().log_prob(x)
-
-    def entropy(self, context: Tensor | None = None) -> Tensor:
-        """Return the entropy in nats, a scalar."""
-        return self.distribution().entropy()
-
-    def mean(self, context: Tensor | None = None) -> Tensor:
-        """Return μ (D,)."""
-        return self.location
-
-    def rsample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
-        """Return differentiable samples (*sample_shape, D)."""
-        return self.distribution().rsample(torch.Size(sample_shape))
-
-    @torch.no_grad()
-    def sample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
-        """Return samples (*sample_shape, D)."""
-        return self.rsample(sample_shape)
 
     def posterior(self, x: Tensor) -> torch.distributions.MultivariateNormal:
         """Return the exact p(z | x) = N(M Wᵀ ψ⁻¹ (x − μ), M), M = (I + Wᵀ ψ⁻¹ W)⁻¹; batch (...), event (K,)."""
