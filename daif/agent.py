@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class DAIFAgent:
         self.device = torch.device(device)
         self.decisions = 0
         self.exploration = config.exploration
+        self.efe = config.efe
         self.metrics = Metrics()
         self.random = OwnedRandomness(seed, self.device)
         self.memory = Memory(config.memory)
@@ -222,6 +224,9 @@ class DAIFAgent:
             if name != "temperature":
                 optimiser.set_learning_rate(rate * rates[name.partition("-")[0]])
         self.exploration = c.exploration + progress * (c.exploration_end - c.exploration)
+        if c.epistemic_until is not None:
+            left = max(0.0, 1.0 - progress / c.epistemic_until)
+            self.efe = replace(c.efe, state_weight=left * c.state_weight, parameter_weight=left * c.parameter_weight)
         if not self.adapts_temperature and c.entropy_weight > 0.0:
             end = c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end
             self.log_temperature.data.fill_(math.log(c.entropy_weight) + progress * math.log(end / c.entropy_weight))

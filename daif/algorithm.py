@@ -56,6 +56,8 @@ def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tens
     inaccuracy = (share * reconstruction_loss(prediction, o_next, agent.standardise(rows))).sum()  # line 14
     divergence = (share * complexity(q_s_next)).sum()
     l_o = inaccuracy + agent.config.beta * divergence  # line 15
+    if agent.config.autoencode:  # departure: the decoder reads the state of õ_{t+H} too
+        l_o = l_o + (share * reconstruction_loss(model.decode(q_s_next.rsample()), o_next)).sum()
 
     transition_optimiser.differentiate(l_s, retain_graph=True)
     model_optimiser.differentiate(l_o)
@@ -97,7 +99,7 @@ def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tup
     policy = agent.actor(features)
     if not (agent.critic is not None or c.action_conditioned):
         code = agent.with_horizon(agent.encoding(agent.actor, features))
-        g = expected_free_energy(agent.models, agent.preference, agent.codec.normalise(observations), code, c.efe)
+        g = expected_free_energy(agent.models, agent.preference, agent.codec.normalise(observations), code, agent.efe)
         entropy = agent.policy_entropy(policy)
         return (g.total - agent.temperature * entropy).mean(), g, entropy
 
@@ -127,11 +129,11 @@ def first_action_free_energy(
     o_t, encoding = agent.codec.normalise(observations), agent.encoding(agent.actor, features)
     if action is not None:
         code = agent.with_horizon(encoding, action)
-        return expected_free_energy(agent.models, agent.preference, o_t, code, agent.config.efe)
+        return expected_free_energy(agent.models, agent.preference, o_t, code, agent.efe)
     actions = torch.eye(agent.actor.action_size, device=o_t.device).unsqueeze(1).expand(-1, len(o_t), -1)
     code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)  # (A, B, P)
     o_t = o_t.expand(len(actions), -1, -1)
-    g = expected_free_energy(agent.models, agent.preference, o_t, code, agent.config.efe)
+    g = expected_free_energy(agent.models, agent.preference, o_t, code, agent.efe)
     return ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
 
 
@@ -181,9 +183,9 @@ def epistemic_terms(agent: DAIFAgent, rows: Rows) -> Tensor:
     """G2 and G3 of the rows' first actions, (B, 2), in nats; a preference that is not over outcomes counts with G2."""
     c = agent.config
     preference_weight = 0.0 if agent.weights.names else c.preference_weight
-    if not (preference_weight or c.state_weight or c.parameter_weight):
+    settings = replace(agent.efe, preference_weight=preference_weight)
+    if not (preference_weight or settings.state_weight or settings.parameter_weight):
         return torch.zeros(len(rows.valid), 2, device=rows.valid.device)
-    settings = replace(c.efe, preference_weight=preference_weight)
     o_t = agent.codec.normalise(rows.observation)
     g = expected_free_energy(agent.models, agent.preference, o_t, agent.code(rows), settings)
     return torch.stack([g.state + g.preference, g.parameter], -1)

@@ -56,6 +56,10 @@ class DAIFConfig:
     model_learning_rate: float = 1e-5
     """γ and η, of the encoder φ_s and the decoder θ_o."""
 
+    autoencode: bool = False
+    """Add −E_Q[log P_θo(õ_{t+H} | s̃_{t+H})], s̃_{t+H} ~ Q_φs, to L_o: what the predicted state does not hold yet, the
+    encoder learns from the observation itself."""
+
     # Policy
     actor_hidden: tuple[int, ...] = (64, 32)
     """Hidden layers of the actor."""
@@ -101,6 +105,8 @@ class DAIFConfig:
     """Weight of G2."""
     parameter_weight: float = 1.0
     """Weight of G3."""
+    epistemic_until: float | None = None
+    """Share of training after which the weights of G2 and G3 are 0, approached linearly; by default they stay."""
 
     # Departures from Algorithm 1
     horizon_conditioned: bool = False
@@ -163,6 +169,8 @@ class DAIFConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.segment is not None and self.segment < self.horizon:
             raise ValueError(f"segment is {self.segment}; it must be at least the horizon, {self.horizon}")
+        if self.epistemic_until is not None and not 0.0 < self.epistemic_until <= 1.0:
+            raise ValueError(f"epistemic_until is {self.epistemic_until}; it must be in (0, 1]")
         if not 0.0 < self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}; it must be in (0, 1]")
         if self.critic not in ("none", "discounted"):
