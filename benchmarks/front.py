@@ -27,7 +27,7 @@ from daif.experiments.statistics import bootstrap_iqm, hypervolume, interquartil
 from daif.experiments.train import load_agent, run_config
 from envs.energy_control.optimal import Optimiser, dense_front
 
-WEIGHTS = (1600.0, 2000.0, 3000.0, 5000.0, 8000.0, 12500.0, 25000.0, 40000.0)
+WEIGHTS = (1600.0, 2000.0, 3000.0, 5000.0, 8000.0, 12500.0, 17500.0, 40000.0)
 REFERENCE = (5.0, 0.0)
 Row = dict[str, Any]
 
