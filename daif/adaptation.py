@@ -50,9 +50,9 @@ class AdaptationConfig:
     """Segments that the memory keeps: what is older is forgotten."""
     exploration: float = 0.05
     """Probability that a decision starts a random action."""
-    max_divergence: float = 2.0
+    max_divergence: float = 0.5
     """Bound of the mean KL divergence of the adapted policy from the trained one at observed states, in nats."""
-    window: int = 100
+    window: int = 50
     """Segments of a window; in the first one the trained actor acts and nothing is learned yet."""
     reference_every: int = 5
     """The trained actor acts in every so-manieth window, for comparison."""

@@ -25,7 +25,7 @@ QUICK = {"window": 10, "reference_every": 3, "policy_steps": 4, "batch": 64, "ta
 
 
 class TwoRooms(gym.Env):
-    """Observation: the room. Room 0 costs a rent; action 1 leads out of it, for a move, to a free decision in room 1."""
+    """Observation: the room. Room 0 costs a rent; action 1 there, for a move, leads to a free decision in room 1."""
 
     observation_space = spaces.Discrete(2)
     action_space = spaces.Discrete(2)
