@@ -36,7 +36,7 @@ BISECTIONS = 8
 class AdaptationConfig:
     """How an agent keeps learning."""
 
-    learning_rate: float = 0.3
+    learning_rate: float = 0.1
     """Learning rates, as a fraction of those at the start of training."""
     max_gradient_norm: float = 10.0
     """Norm at which the gradients are clipped."""

@@ -35,7 +35,7 @@ class DAIFAgent:
 
     Args:
         observation_space: of a single environment; every likelihood is derived from it.
-        action_space: Discrete, or Box with finite bounds.
+        action_space: Discrete, MultiDiscrete, or Box with finite bounds.
         config: settings; the defaults are the paper's.
         seed: of everything that the agent draws.
         device: where its networks live.
