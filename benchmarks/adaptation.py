@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/reference/adaptation.csv"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    measure, rows = Measure(), []
+    measure, rows = Measure(), finished(arguments.output)
 
     def add(agent: str, mode: str, seed: int, decisions: int, measured: Row, **more: Any) -> None:
         rows.append({"agent": agent, "mode": mode, "seed": seed, "decisions": decisions, **measured, **more})
@@ -138,11 +138,13 @@ def main() -> None:
             prefer(agent, {"weight": WEIGHT_KJ}, config.full_env_kwargs)
         return config.agent, config.seed, agent
 
+    done = {(row["agent"], row["mode"], row["seed"]) for row in rows}
     optimum = measure.optimum
-    add("optimum", "exact", 0, 0, measure.row(optimum.loss_pct, optimum.saving_pct))
+    if not rows:
+        add("optimum", "exact", 0, 0, measure.row(optimum.loss_pct, optimum.saving_pct))
     for folder in find_runs(arguments.trained):
         name, seed, agent = load(folder)
-        if name not in ("daif", "dqn"):
+        if name not in ("daif", "dqn") or (name, "adapting", seed) in done:
             continue
         add(name, "as trained", seed, 0, measure(agent))
         settings = apply_assignments({}, tuple(arguments.adapt)) if name == "daif" else {}
@@ -153,7 +155,8 @@ def main() -> None:
             add(name, "adapting", seed, decisions, measure(inner), **figures)
     for folder in find_runs(arguments.retrained):
         name, seed, agent = load(folder)
-        add(name, "trained anew", seed, 0, measure(agent))
+        if (name, "trained anew", seed) not in done:
+            add(name, "trained anew", seed, 0, measure(agent))
 
     facts: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **provenance(), "weight_kj": WEIGHT_KJ}
     anew = [row["saving_pct"] for row in rows if row["mode"] == "trained anew"]
@@ -169,6 +172,22 @@ def main() -> None:
     arguments.output.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(facts["decisions_until_within"], indent=1))
     print(f"Wrote {arguments.output}")
+
+
+def finished(path: Path) -> list[Row]:
+    """Read the rows of the runs that an earlier call has finished, so that they are not done again."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        texts = list(csv.DictReader(file))
+    rows: list[Row] = [
+        {name: text if name in ("agent", "mode") else float(text) for name, text in row.items() if text}
+        | {"seed": int(row["seed"]), "decisions": int(row["decisions"])}
+        for row in texts
+    ]
+    adapted = {(row["agent"], row["seed"]) for row in rows if row["decisions"] == CHECKPOINTS[-1]}
+    unfinished = ("as trained", "adapting")
+    return [row for row in rows if row["mode"] not in unfinished or (row["agent"], row["seed"]) in adapted]
 
 
 def write(path: Path, rows: list[Row]) -> None:

@@ -114,7 +114,7 @@ class Lock(gym.Env):
 
 def test_joint_actions_are_learned() -> None:
     settings = CRITIC | {
-        "preference": "reward", "iterations": 60, "policy_steps": 4, "policy_batch": 64, "exploration": 0.5,
+        "preference": "reward", "iterations": 30, "policy_steps": 4, "policy_batch": 64, "exploration": 0.5,
         "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2, "discount": 0.5, "pessimistic": False,
         "policy_update": "posterior", "model_steps": 0, "state_weight": 0.0, "parameter_weight": 0.0, "memory": 200,
         "critic_hidden": (32,),
