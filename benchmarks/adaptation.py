@@ -74,7 +74,7 @@ class Measure:
         """Measure an agent, acting greedily."""
         if hasattr(agent, "prefer"):
             return self.row(*self.optimiser.loss_and_saving_pct(chain_actions(agent, self.optimiser.chain)))
-        scores = self.simulated.evaluate({"": Policy(agent)})[""]
+        scores = self.simulated.evaluate({"agent": Policy(agent)})["agent"]
         return self.row(float(scores.loss_pct.mean()), float(scores.saving_pct.mean()))
 
     def row(self, loss_pct: float, saving_pct: float) -> Row:
