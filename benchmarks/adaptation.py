@@ -103,15 +103,32 @@ def checkpoints(learner: Any, seed: int, *, deterministic: bool) -> Iterator[int
         learner.receive(rewards, info)
 
 
-def within(rows: list[Row], target_pct: float, margin_pct: float) -> int | None:
-    """Decisions of the first checkpoint from which on the saving stays within the margin of a target, or None."""
-    first = None
+def summary(rows: list[Row], all_on_kw: float) -> dict[str, Any]:
+    """Decisions until an adapting agent stays within a margin of those trained anew, in saving and in regret."""
+    anew = [row for row in rows if row["mode"] == "trained anew"]
+    target = {name: float(np.mean([row[name] for row in anew])) for name in ("saving_pct", "regret_kw")}
+    runs: dict[str, list[Row]] = {}
     for row in rows:
-        if abs(row["saving_pct"] - target_pct) > margin_pct:
-            first = None
-        elif first is None:
-            first = row["decisions"]
-    return first
+        if row["mode"] == "adapting":
+            runs.setdefault(f"{row['agent']}, seed {row['seed']}", []).append(row)
+    until: dict[str, Any] = {}
+    for run, points in sorted(runs.items()):
+        apart_pct = {
+            "saving": [abs(row["saving_pct"] - target["saving_pct"]) for row in points],
+            "regret": [100.0 * (row["regret_kw"] - target["regret_kw"]) / all_on_kw for row in points],
+        }
+        until[run] = {
+            f"{name}, {margin:g} points": since(points, [apart <= margin for apart in values])
+            for name, values in apart_pct.items()
+            for margin in MARGINS_PCT
+        }
+    return {"trained_anew": target | {"seeds": [row["seed"] for row in anew]}, "decisions_until_within": until}
+
+
+def since(points: list[Row], holds: list[bool]) -> int | None:
+    """Decisions of the first checkpoint from which on something holds, or None."""
+    failed = max((i for i, one in enumerate(holds) if not one), default=-1)
+    return None if failed == len(points) - 1 else int(points[failed + 1]["decisions"])
 
 
 def main() -> None:
@@ -159,16 +176,7 @@ def main() -> None:
             add(name, "trained anew", seed, 0, measure(agent))
 
     facts: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **provenance(), "weight_kj": WEIGHT_KJ}
-    anew = [row["saving_pct"] for row in rows if row["mode"] == "trained anew"]
-    facts["target_saving_pct"] = target = float(np.mean(anew))
-    facts["decisions_until_within"] = {}
-    runs: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        if row["mode"] == "adapting":
-            runs.setdefault((row["agent"], row["seed"]), []).append(row)
-    for (name, seed), points in runs.items():
-        until = {f"{margin:g} points": within(points, target, margin) for margin in MARGINS_PCT}
-        facts["decisions_until_within"][f"{name}, seed {seed}"] = until
+    facts |= summary(rows, measure.optimiser.all_on.power_kw)
     arguments.output.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(facts["decisions_until_within"], indent=1))
     print(f"Wrote {arguments.output}")
