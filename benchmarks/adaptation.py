@@ -39,7 +39,7 @@ from daif.experiments.results import find_runs
 from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, provenance
 from daif.experiments.settings import apply_assignments
-from daif.experiments.train import load_agent
+from daif.experiments.train import load_agent, run_config
 from envs.energy_control.config import Plant, load_plant
 from envs.energy_control.optimal import Optimiser
 
@@ -149,20 +149,20 @@ def main() -> None:
         print(" ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in rows[-1].values()), flush=True)
         write(arguments.output, rows)
 
-    def load(folder: Path) -> tuple[str, int, Any]:
+    def load(folder: Path) -> Any:
         config, agent = load_agent(RunFolder.open(folder), "latest")
-        if config.agent == "daif":
-            prefer(agent, {"weight": WEIGHT_KJ}, config.full_env_kwargs)
-        return config.agent, config.seed, agent
+        return prefer(agent, {"weight": WEIGHT_KJ} if config.agent == "daif" else {}, config.full_env_kwargs)
 
     done = {(row["agent"], row["mode"], row["seed"]) for row in rows}
     optimum = measure.optimum
     if not rows:
         add("optimum", "exact", 0, 0, measure.row(optimum.loss_pct, optimum.saving_pct))
     for folder in find_runs(arguments.trained):
-        name, seed, agent = load(folder)
+        config = run_config(RunFolder.open(folder))
+        name, seed = config.agent, config.seed
         if name not in ("daif", "dqn") or (name, "adapting", seed) in done:
             continue
+        agent = load(folder)
         add(name, "as trained", seed, 0, measure(agent))
         settings = apply_assignments({}, tuple(arguments.adapt)) if name == "daif" else {}
         learner = keep_learning(agent, settings)
@@ -171,9 +171,9 @@ def main() -> None:
             figures = {key: value for key, value in learner.figures().items() if key != "decisions"}
             add(name, "adapting", seed, decisions, measure(inner), **figures)
     for folder in find_runs(arguments.retrained):
-        name, seed, agent = load(folder)
-        if (name, "trained anew", seed) not in done:
-            add(name, "trained anew", seed, 0, measure(agent))
+        config = run_config(RunFolder.open(folder))
+        if (config.agent, "trained anew", config.seed) not in done:
+            add(config.agent, "trained anew", config.seed, 0, measure(load(folder)))
 
     facts: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **provenance(), "weight_kj": WEIGHT_KJ}
     facts |= summary(rows, measure.optimiser.all_on.power_kw)
