@@ -6,8 +6,13 @@ import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 
+def outcome_reward(lost: np.ndarray, wasted_kj: np.ndarray, weight_kj: float, scale_kj: float) -> np.ndarray:
+    """Return −(weight · parts lost + energy wasted) / scale, (N,)."""
+    return -(weight_kj * lost + wasted_kj) / scale_kj
+
+
 class OutcomeReward(VectorWrapper):
-    """Reward −(weight · parts lost + energy wasted) / scale, from the info keys `lost` and `wasted_kj`.
+    """The reward `outcome_reward`, from the info keys `lost` and `wasted_kj`.
 
     The parts lost are those discarded, the energy wasted is what was not spent on busy machines. With the weight
     w − 1255.5 kJ (what a part takes on a busy machine) the long-run optimum is that of w · parts made − energy used, at
@@ -30,7 +35,8 @@ class OutcomeReward(VectorWrapper):
         if "lost" not in info or "wasted_kj" not in info:
             raise ValueError("The signal 'outcomes' needs the workstation's info keys 'lost' and 'wasted_kj'.")
         lost, wasted_kj = self._of_step(info, "lost"), self._of_step(info, "wasted_kj")
-        return observations, -(self.weight_kj * lost + wasted_kj) / self.scale_kj, terminated, truncated, info
+        rewards = outcome_reward(lost, wasted_kj, self.weight_kj, self.scale_kj)
+        return observations, rewards, terminated, truncated, info
 
     def _of_step(self, info: dict[str, Any], name: str) -> np.ndarray:
         """Return what the step itself brought, also where an episode ended and `info` is that of the next one."""

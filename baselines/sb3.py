@@ -71,6 +71,11 @@ class SB3Settings:
         if not self.hidden:
             raise ValueError("hidden is empty; at least one hidden layer is needed.")
 
+    @property
+    def lost_kj(self) -> float:
+        """Weight of a lost part, for the signal `outcomes`."""
+        return self.weight_kj_per_part - self.busy_kj_per_part
+
 
 @dataclass(frozen=True)
 class DQNSettings(SB3Settings):
@@ -169,7 +174,7 @@ class SB3Learner:
         self.flatten = BatchFlattener(observation_space, pooled=settings.pooled)
         self.generator = torch.Generator().manual_seed(seed)
         stub = _SpacesOnly(settings.num_envs, self.flatten.space, action_space)
-        with _global_generators(self._epoch_seed(-1)):
+        with global_generators(self.epoch_seed(-1)):
             self.model = _make_model(settings, stub, device)
         self.model.set_logger(Logger(None, []))
 
@@ -185,18 +190,17 @@ class SB3Learner:
 
     def learn_epoch(self, make_envs: MakeEnvs, epoch: int) -> dict[str, float]:
         """Train from freshly reset environments and return the metrics, under the names that users of SB3 know."""
-        seed = self._epoch_seed(epoch)
+        seed = self.epoch_seed(epoch)
         envs = make_envs(self.settings.num_envs, seed)
         try:
             if self.settings.signal == "outcomes":
-                s = self.settings
-                envs = OutcomeReward(envs, s.weight_kj_per_part - s.busy_kj_per_part, s.outcome_scale)
+                envs = OutcomeReward(envs, self.settings.lost_kj, self.settings.outcome_scale)
             adapter = GymnasiumVecEnv(envs, seed, pooled=self.settings.pooled)
             self.model.set_env(adapter)
             # an epoch that the decisions so far overshot is shortened by as much
             target = min((epoch + 1) * self.settings.epoch_steps, self.settings.total_steps)
             steps = max(target - self.decisions, 1)
-            with _global_generators(seed):
+            with global_generators(seed):
                 self.model.action_space.seed(seed)
                 self.model.learn(
                     steps,
@@ -300,7 +304,8 @@ class SB3Learner:
             "full": np.asarray(buffer.full),
         }
 
-    def _epoch_seed(self, epoch: int) -> int:
+    def epoch_seed(self, epoch: int) -> int:
+        """Return the seed of what is drawn in an epoch, counted from 0."""
         return int(np.random.SeedSequence([self.seed, epoch + 1]).generate_state(1)[0] % 1_000_000_000)
 
 
@@ -481,7 +486,7 @@ def _make_model(settings: SB3Settings, env: VecEnv, device: str) -> BaseAlgorith
 
 
 @contextmanager
-def _global_generators(seed: int) -> Iterator[None]:
+def global_generators(seed: int) -> Iterator[None]:
     """Seed the global generators, which Stable-Baselines3 draws from, and give them back as they were."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch.distributions import Categorical, Independent, Normal
 from torch.nn import functional as F
 
 from generative.nn import MLP
+
+MAX_JOINT_ACTIONS = 1024
+"""Joint actions of a MultiDiscrete space that an actor (and a critic, which has an output for each) takes."""
 
 
 class SquashedGaussian(Independent):
@@ -48,22 +52,36 @@ class SquashedGaussian(Independent):
 class Actor(nn.Module):
     """Q_φa: normalised observation (..., O) -> distribution over actions.
 
-    Discrete and MultiDiscrete spaces get categorical distributions, bounded Box spaces a squashed Gaussian over
-    (-1, 1), which `to_environment` stretches to the bounds.
+    A Discrete space gets a categorical distribution; a MultiDiscrete space a product of one categorical for each
+    component, which stands as the categorical over the joint actions (the last component varies fastest); a bounded Box
+    space a squashed Gaussian over (-1, 1), which `to_environment` stretches to the bounds.
 
     Args:
         observation_size: O, with whatever conditions the actor appended.
-        action_space: Discrete, MultiDiscrete or bounded Box; ValueError for another.
+        action_space: Discrete, MultiDiscrete or bounded Box; ValueError for another, or too many joint actions.
         hidden: widths of the hidden layers.
     """
+
+    choices: Tensor | None
 
     def __init__(self, observation_size: int, action_space: spaces.Space, hidden: Sequence[int]) -> None:
         super().__init__()
         self.action_space = action_space
-        self.discrete = isinstance(action_space, spaces.Discrete)
+        self.discrete = isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete)
+        self.register_buffer("choices", None, persistent=False)
         if isinstance(action_space, spaces.Discrete):
             self.action_size, outputs = int(action_space.n), int(action_space.n)
-            self.first_action = int(action_space.start)
+        elif isinstance(action_space, spaces.MultiDiscrete):
+            sizes = action_space.nvec.ravel()
+            self.action_size, outputs = math.prod(map(int, sizes)), int(sizes.sum())
+            if self.action_size > MAX_JOINT_ACTIONS:
+                raise ValueError(
+                    f"the action space {action_space!r} has {self.action_size} joint actions; "
+                    f"the actor takes up to {MAX_JOINT_ACTIONS}"
+                )
+            chosen = np.unravel_index(np.arange(self.action_size), sizes)
+            rows = [np.eye(size, dtype=np.float32)[column] for size, column in zip(sizes, chosen, strict=True)]
+            self.choices = torch.from_numpy(np.concatenate(rows, 1)).T.contiguous()  # (outputs, joint actions), 0 or 1
         elif isinstance(action_space, spaces.Box) and action_space.is_bounded("both"):
             self.action_size = int(np.prod(action_space.shape))
             outputs = 2 * self.action_size
@@ -71,7 +89,8 @@ class Actor(nn.Module):
             self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32).flatten())
         else:
             raise ValueError(
-                f"no actor for the action space {action_space!r}; allowed: Discrete, Box with finite bounds"
+                f"no actor for the action space {action_space!r}; "
+                "allowed: Discrete, MultiDiscrete, Box with finite bounds"
             )
         self.trunk = MLP(observation_size, hidden[:-1], hidden[-1])
         self.readout = nn.Linear(hidden[-1], outputs)
@@ -84,9 +103,13 @@ class Actor(nn.Module):
     def distribution(self, outputs: Tensor) -> Categorical | SquashedGaussian:
         """Turn the network's outputs into the distribution over actions."""
         if self.discrete:
-            return Categorical(logits=outputs, validate_args=False)
+            return Categorical(logits=self.logits(outputs), validate_args=False)
         mean, raw = outputs.chunk(2, dim=-1)
         return SquashedGaussian(mean, -5.0 + 3.5 * (torch.tanh(raw) + 1.0))  # log-scale in (-5, 2)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logits (..., A) of the discrete actions; those of joint actions are the sums of their components'."""
+        return outputs if self.choices is None else outputs @ self.choices
 
     def forward(self, observation: Tensor) -> Categorical | SquashedGaussian:
         """Return Q_φa(a | o)."""
@@ -97,7 +120,8 @@ class Actor(nn.Module):
         outputs = self.hidden_and_outputs(observation)[1]
         if not self.discrete:
             return self.distribution(outputs).sample()
-        return (outputs - torch.empty_like(outputs).exponential_().log_()).argmax(-1)  # Gumbel's trick: fast
+        logits = self.logits(outputs)
+        return (logits - torch.empty_like(logits).exponential_().log_()).argmax(-1)  # Gumbel's trick: fast
 
     def random_actions(self, batch: int, generator: np.random.Generator) -> Tensor:
         """Draw uniform actions: indices (batch,), or values in (-1, 1) (batch, A)."""
@@ -107,8 +131,12 @@ class Actor(nn.Module):
 
     def to_environment(self, actions: Tensor) -> np.ndarray:
         """Turn a batch of the actor's actions into what the environment's `step` takes."""
-        if self.discrete:
-            return actions.cpu().numpy() + self.first_action
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return actions.cpu().numpy() + space.start
+        if isinstance(space, spaces.MultiDiscrete):
+            columns = np.unravel_index(actions.cpu().numpy(), space.nvec.ravel())
+            return np.stack(columns, -1).reshape(-1, *space.shape) + space.start
         low, high = self.get_buffer("low"), self.get_buffer("high")
         stretched = low + 0.5 * (actions.clamp(-1.0, 1.0) + 1.0) * (high - low)
         shape: Any = self.action_space.shape

@@ -36,7 +36,7 @@ class DAIFAgent:
 
     Args:
         observation_space: of a single environment; every likelihood is derived from it.
-        action_space: Discrete, or Box with finite bounds.
+        action_space: Discrete, MultiDiscrete, or Box with finite bounds.
         config: settings; the defaults are the paper's.
         seed: of everything that the agent draws.
         device: where its networks live.
@@ -213,7 +213,18 @@ class DAIFAgent:
 
     def _anneal(self, progress: float) -> None:
         c = self.config
-        rate = 1.0 + progress * (c.learning_rate_end - 1.0)
+        self.scale_learning_rates(1.0 + progress * (c.learning_rate_end - 1.0))
+        self.exploration = c.exploration + progress * (c.exploration_end - c.exploration)
+        if c.epistemic_until is not None:
+            left = max(0.0, 1.0 - progress / c.epistemic_until)
+            self.efe = replace(c.efe, state_weight=left * c.state_weight, parameter_weight=left * c.parameter_weight)
+        if not self.adapts_temperature and c.entropy_weight > 0.0:
+            end = c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end
+            self.log_temperature.data.fill_(math.log(c.entropy_weight) + progress * math.log(end / c.entropy_weight))
+
+    def scale_learning_rates(self, fraction: float) -> None:
+        """Set the learning rates to a fraction of those at the start of training; the temperature's stays."""
+        c = self.config
         rates = {
             "transition": c.transition_learning_rate,
             "model": c.model_learning_rate,
@@ -222,14 +233,7 @@ class DAIFAgent:
         rates["critic"] = c.critic_learning_rate
         for name, optimiser in self.optimisers.items():
             if name != "temperature":
-                optimiser.set_learning_rate(rate * rates[name.partition("-")[0]])
-        self.exploration = c.exploration + progress * (c.exploration_end - c.exploration)
-        if c.epistemic_until is not None:
-            left = max(0.0, 1.0 - progress / c.epistemic_until)
-            self.efe = replace(c.efe, state_weight=left * c.state_weight, parameter_weight=left * c.parameter_weight)
-        if not self.adapts_temperature and c.entropy_weight > 0.0:
-            end = c.entropy_weight if c.entropy_weight_end is None else c.entropy_weight_end
-            self.log_temperature.data.fill_(math.log(c.entropy_weight) + progress * math.log(end / c.entropy_weight))
+                optimiser.set_learning_rate(fraction * rates[name.partition("-")[0]])
 
     @property
     def warming_up(self) -> bool:
@@ -257,25 +261,32 @@ class DAIFAgent:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Any]]:
         """Return everything that training continues from: tensors, arrays and JSON-able metadata."""
         random, numpy_state = self.random.state()
-        tensors = {
-            "modules": {name: module.state_dict() for name, module in self._modules().items()},
-            "optimisers": {name: optimiser.adam.state_dict() for name, optimiser in self.optimisers.items()},
-            "log_temperature": self.log_temperature.detach(),
-            "random": random,
-        }
+        tensors = self.learned() | {"random": random}
         return tensors, self.memory.state(), {"decisions": self.decisions, "numpy": numpy_state}
 
     def load_state(self, tensors: dict[str, Any], arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
+        self.load_learned(tensors)
+        self.random.load_state(tensors["random"], metadata["numpy"])
+        self.decisions = metadata["decisions"]
+        if arrays:
+            self.memory.load_state(arrays)
+
+    def learned(self) -> dict[str, Any]:
+        """Return what learning changes: the parameters and the optimisers' moments, not copied."""
+        return {
+            "modules": {name: module.state_dict() for name, module in self._modules().items()},
+            "optimisers": {name: optimiser.adam.state_dict() for name, optimiser in self.optimisers.items()},
+            "log_temperature": self.log_temperature.detach(),
+        }
+
+    def load_learned(self, tensors: dict[str, Any]) -> None:
+        """Go back to what `learned` returned."""
         for name, module in self._modules().items():
             module.load_state_dict(tensors["modules"][name])
         for name, optimiser in self.optimisers.items():
             optimiser.adam.load_state_dict(tensors["optimisers"][name])
         self.log_temperature.data.copy_(tensors["log_temperature"])
-        self.random.load_state(tensors["random"], metadata["numpy"])
-        self.decisions = metadata["decisions"]
-        if arrays:
-            self.memory.load_state(arrays)
 
 
 class Planner:

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 
 def train_epoch(agent: DAIFAgent, interaction: Interaction) -> dict[str, float]:
     """Run `iterations` iterations of Algorithm 1; return the means of their metrics."""
-    c, metrics = agent.config, agent.metrics
-    for _ in range(c.iterations):  # line 3
+    for _ in range(agent.config.iterations):  # line 3
         segment = interaction.run(agent)  # lines 4 to 8: π̂_t, then decisions a_τ ~ Q_φa(a | õ_τ)
         agent.memory.add(segment)  # line 9: (õ_t, π̂_t, õ_{t+H})
-        if agent.warming_up:
-            continue
-        for _ in range(c.model_steps):
-            for member in range(len(agent.models)):  # departure where there is more than one
-                metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon), member))  # lines 10 to 18
-        for _ in range(c.policy_steps):
-            if agent.critic is not None:  # departure: actor-critic
-                metrics.add(learn_critic(agent, agent.rows(c.policy_batch, c.steps)))
-            metrics.add(improve_policy(agent, agent.observations(c.policy_batch)))  # lines 19 to 36
-    return metrics.means() | interaction.metrics()
+        if not agent.warming_up:
+            learn(agent)
+    return agent.metrics.means() | interaction.metrics()
+
+
+def learn(agent: DAIFAgent) -> None:
+    """Learn from the memory: lines 10 to 36."""
+    c, metrics = agent.config, agent.metrics
+    for _ in range(c.model_steps):
+        for member in range(len(agent.models)):  # departure where there is more than one
+            metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon), member))  # lines 10 to 18
+    for _ in range(c.policy_steps):
+        if agent.critic is not None:  # departure: actor-critic
+            metrics.add(learn_critic(agent, agent.rows(c.policy_batch, c.steps)))
+        metrics.add(improve_policy(agent, agent.observations(c.policy_batch)))  # lines 19 to 36
 
 
 def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tensor]:

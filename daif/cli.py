@@ -97,8 +97,11 @@ class Evaluate:
     target."""
     tariff: Path | None = None
     """CSV file (hour,price): the preference follows the price of energy by the hour of the day."""
+    adapt: Annotated[tuple[str, ...] | None, arg(metavar="FIELD=VALUE")] = None
+    """Evaluate a copy that keeps learning while it runs, on the workstation; the run stays as it is. Its settings, such
+    as learning_rate=0.1 max_divergence=0.5, are those of daif.adaptation."""
     output: Path | None = None
-    """JSON file (default: evaluation.json in the run folder)."""
+    """JSON file (default: evaluation.json, or with --adapt evaluation_adapted.json, in the run folder)."""
     video: Path | None = None
     """Also write a film (GIF) of the first decisions to this file."""
     video_frames: int = 200
@@ -375,6 +378,7 @@ def _evaluate(command: Evaluate) -> int:
         settings=settings,
         preference=apply_assignments({}, command.preference),
         tariff=command.tariff,
+        adapt=None if command.adapt is None else apply_assignments({}, command.adapt),
         output=command.output,
         video=command.video,
         video_frames=command.video_frames,

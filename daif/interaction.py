@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,59 +16,66 @@ if TYPE_CHECKING:
     from daif.agent import DAIFAgent
 
 
-class Interaction:
-    """Runs an agent's actor in a vector environment with same-step autoreset, one segment at a time.
+class Recorder:
+    """Draws an agent's actions in parallel environments, explores, and keeps what the decisions brought.
+
+    Each decision is a call of `act`, then one of `receive`; after `length` of them `segment` gives them away.
 
     Args:
-        envs: the environments; a finished one is reset within the same step.
         agent: whose settings say how long a segment is and what is collected per decision: rewards (as the cost
             −reward) or entries of `info`.
-        seed: of the reset.
-        options: of the reset.
+        num_envs: N, the number of environments.
     """
 
-    def __init__(self, envs: VectorEnv, agent: DAIFAgent, seed: int, options: dict[str, Any]) -> None:
-        self.envs = envs
+    def __init__(self, agent: DAIFAgent, num_envs: int) -> None:
         self.length = agent.config.segment or agent.config.horizon
         self.outcomes = agent.weights.names
-        self.observations, _ = envs.reset(seed=seed, options=options or None)
-        self._held = np.zeros(envs.num_envs, dtype=np.int64)
+        t, n, width = self.length, num_envs, 1 if agent.actor.discrete else agent.actor.action_size
+        self._shapes = {"observations": (t + 1, n, agent.codec.size), "actions": (t, n, width)}
+        self._shapes["outcomes"] = (t, n, len(self.outcomes))
+        self._held = np.zeros(n, dtype=np.int64)
         self._holding: torch.Tensor | None = None
-        self._returns = np.zeros(envs.num_envs)
-        self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
-        self._episodes: deque[tuple[float, int]] = deque(maxlen=100)
-        self._reward = 0.0
-        self._steps = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tau = 0
+        arrays = {name: np.zeros(shape, dtype=np.float32) for name, shape in self._shapes.items()}
+        self._observations, self._actions, self._outcomes = arrays.values()
+        self._terminated, self._truncated = np.zeros((2, *self._actions.shape[:2]), dtype=bool)
+        self._codes: list[np.ndarray] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether a segment is complete but for the observation behind it."""
+        return self._tau == self.length
 
     @torch.no_grad()
-    def run(self, agent: DAIFAgent) -> Segment:
-        """Run `length` decisions of the actor as it is now; return them with the code π̂ at their start(s)."""
-        n, t = self.envs.num_envs, self.length
-        observations = np.empty((t + 1, n, agent.codec.size), dtype=np.float32)
-        actions = np.empty((t, n, 1 if agent.actor.discrete else agent.actor.action_size), dtype=np.float32)
-        outcomes = np.zeros((t, n, len(self.outcomes)), dtype=np.float32)
-        terminated, truncated = np.empty((t, n), dtype=bool), np.empty((t, n), dtype=bool)
-        codes: list[np.ndarray] = []
-        relative = agent.weights.sample(n).to(agent.device)
-        flat = agent.codec.flatten(self.observations)
-        for tau in range(t):
-            observations[tau] = flat
-            features = agent.features(torch.from_numpy(flat).to(agent.device), relative)
-            if tau + agent.config.shortest_jump <= t:
-                codes.append(agent.encoding(agent.actor, features).cpu().numpy())
-            action = self._explore(agent, agent.actor.draw(features))
-            actions[tau] = action.reshape(n, -1).cpu().numpy()
-            self.observations, rewards, terminated[tau], truncated[tau], info = self.envs.step(
-                agent.actor.to_environment(action)
-            )
-            for i, name in enumerate(self.outcomes):
-                outcomes[tau, :, i] = -rewards if name == "reward" else info[name]
-            self._count(rewards, terminated[tau] | truncated[tau])
-            flat = agent.codec.flatten(self.observations)
-        observations[t] = flat
-        agent.codec.update(torch.from_numpy(observations[:-1].reshape(-1, agent.codec.size)))
-        agent.decisions += n * t
-        return Segment(observations, actions, outcomes, terminated, truncated, np.stack(codes))
+    def act(self, agent: DAIFAgent, flat: np.ndarray, relative: torch.Tensor, *, greedy: bool = False) -> np.ndarray:
+        """Decide at flattened observations (N, O) under relative weights (N, C); return the environment's actions."""
+        self._observations[self._tau] = flat
+        features = agent.features(torch.from_numpy(flat).to(agent.device), relative)
+        if self._tau + agent.config.shortest_jump <= self.length:
+            self._codes.append(agent.encoding(agent.actor, features).cpu().numpy())
+        action = self._explore(agent, agent.actor(features).mode if greedy else agent.actor.draw(features))
+        self._actions[self._tau] = action.reshape(len(flat), -1).cpu().numpy()
+        return agent.actor.to_environment(action)
+
+    def receive(
+        self, rewards: np.ndarray, info: Mapping[str, Any], terminated: np.ndarray | bool, truncated: np.ndarray | bool
+    ) -> None:
+        """Take in what the latest actions brought."""
+        for i, name in enumerate(self.outcomes):
+            self._outcomes[self._tau, :, i] = -rewards if name == "reward" else info[name]
+        self._terminated[self._tau], self._truncated[self._tau] = terminated, truncated
+        self._tau += 1
+
+    def segment(self, flat: np.ndarray) -> Segment:
+        """Return the decisions with the observations (N, O) behind them, and begin anew."""
+        self._observations[self.length] = flat
+        arrays = self._observations, self._actions, self._outcomes, self._terminated, self._truncated
+        segment = Segment(*arrays, np.stack(self._codes))
+        self._begin()
+        return segment
 
     def _explore(self, agent: DAIFAgent, action: torch.Tensor) -> torch.Tensor:
         """departure: replace some actions by random ones, each held for a while, so that its effect can be seen."""
@@ -84,6 +92,42 @@ class Interaction:
         held = self._held > 0
         self._held[held] -= 1
         return torch.where(_rows(held, action), self._holding, action)
+
+
+class Interaction:
+    """Runs an agent's actor in a vector environment with same-step autoreset, one segment at a time.
+
+    Args:
+        envs: the environments; a finished one is reset within the same step.
+        agent: whose settings say how long a segment is and what is collected.
+        seed: of the reset.
+        options: of the reset.
+    """
+
+    def __init__(self, envs: VectorEnv, agent: DAIFAgent, seed: int, options: dict[str, Any]) -> None:
+        self.envs = envs
+        self.observations, _ = envs.reset(seed=seed, options=options or None)
+        self.recorder = Recorder(agent, envs.num_envs)
+        self._returns = np.zeros(envs.num_envs)
+        self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
+        self._episodes: deque[tuple[float, int]] = deque(maxlen=100)
+        self._reward = 0.0
+        self._steps = 0
+
+    def run(self, agent: DAIFAgent) -> Segment:
+        """Run `length` decisions of the actor as it is now; return them with the code π̂ at their start(s)."""
+        relative = agent.weights.sample(self.envs.num_envs).to(agent.device)
+        flat = agent.codec.flatten(self.observations)
+        while not self.recorder.full:
+            actions = self.recorder.act(agent, flat, relative)
+            self.observations, rewards, terminated, truncated, info = self.envs.step(actions)
+            self.recorder.receive(rewards, info, terminated, truncated)
+            self._count(rewards, terminated | truncated)
+            flat = agent.codec.flatten(self.observations)
+        segment = self.recorder.segment(flat)
+        agent.codec.update(torch.from_numpy(segment.observations[:-1].reshape(-1, agent.codec.size)))
+        agent.decisions += segment.actions[..., 0].size
+        return segment
 
     def _count(self, rewards: np.ndarray, done: np.ndarray) -> None:
         self._returns += rewards

@@ -46,7 +46,9 @@ class Probes(PolicyEncoding):
     def forward(self, actor: Actor, observation: Tensor) -> Tensor:
         """Return the fingerprint, the same for each row, (batch, size)."""
         outputs = actor.hidden_and_outputs(self.observations)[1]
-        fingerprint = torch.softmax(outputs, -1) if actor.discrete else torch.tanh(outputs.chunk(2, -1)[0])
+        fingerprint = (
+            torch.softmax(actor.logits(outputs), -1) if actor.discrete else torch.tanh(outputs.chunk(2, -1)[0])
+        )
         return fingerprint.flatten().expand(len(observation), -1)
 
 

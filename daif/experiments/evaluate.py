@@ -279,7 +279,10 @@ class PlantEvaluator:
                         tell_time(policy.agent, now[block])
                         view = {key: seen[key][block] for key in keys}
                         actions[block] = policy.agent.act(view, deterministic=policy.deterministic)
-                seen, _, _, _, info = plants.step(actions)
+                seen, rewards, _, _, info = plants.step(actions)
+                for block, policy, _ in blocks:
+                    if policy is not None:
+                        tell_results(policy.agent, rewards, info, block)
         finally:
             plants.close()
         elapsed_s = last.time_s - first.time_s
@@ -352,6 +355,13 @@ def tell_time(agent: Agent, time_s: np.ndarray) -> None:
     now = getattr(agent, "now", None)
     if now is not None:
         now(time_s)
+
+
+def tell_results(agent: Agent, rewards: np.ndarray, info: Mapping[str, np.ndarray], block: slice) -> None:
+    """Tell an agent that keeps learning what its latest actions brought in its block of the environments."""
+    receive = getattr(agent, "receive", None)
+    if receive is not None:
+        receive(rewards[block], {name: values[block] for name, values in info.items()})
 
 
 def stack(space: spaces.Space, observations: list[Any]) -> Any:

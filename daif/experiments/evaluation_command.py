@@ -19,6 +19,7 @@ from daif.experiments.evaluate import (
     Policy,
     evaluate_episodes,
 )
+from daif.experiments.keep_learning import keep_learning
 from daif.experiments.names import unknown
 from daif.experiments.protocol import Agent
 from daif.experiments.registry import AGENTS
@@ -62,6 +63,8 @@ class Request:
     """Weights that a trained agent gets for its outcomes; see `daif.experiments.run_time_preference`."""
     tariff: Path | None
     """CSV file with prices of the energy by the hour of the day."""
+    adapt: Mapping[str, Any] | None
+    """Settings of a copy that keeps learning, see `daif.adaptation`; None: the trained agent is evaluated."""
     output: Path | None
     """JSON file."""
     video: Path | None
@@ -73,6 +76,9 @@ class Request:
         for name in ("episodes", "replications", "video_frames"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("tariff", "video"):
+            if self.adapt is not None and getattr(self, name) is not None:
+                raise SettingsError(f"--adapt cannot be combined with --{name}; leave one of them out.")
 
 
 def evaluate_request(request: Request, console: Console, command: str) -> dict[str, Any]:
@@ -89,17 +95,23 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     )
     if is_plant(config.env):
         evaluator = PlantEvaluator(config.full_env_kwargs, protocol, env_id=config.env, tariff=tariff)
-        policies = {acting: Policy(agent, acting == "deterministic") for acting in request.acting}
+        agents = {acting: _acting(agent, request.adapt) for acting in request.acting}
+        policies = {acting: Policy(one, acting == "deterministic") for acting, one in agents.items()}
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("simulating", total=1.0)
             scores = evaluator.evaluate(policies, lambda share: bar.update(task, completed=share))
-        results = {acting: one.summary() for acting, one in scores.items()}
+        results = {
+            acting: one.summary() | ({} if request.adapt is None else {"adaptation": agents[acting].figures()})
+            for acting, one in scores.items()
+        }
         figures = _PLANT_FIGURES + (() if tariff is None else ("cost_saving_pct",))
         settings = {
             "replications": protocol.replications,
             "days": protocol.days,
             "response_days": protocol.response_days,
         }
+    elif request.adapt is not None:
+        raise SettingsError(f"--adapt is for the workstation, which runs on without episodes, not for {config.env}.")
     else:
         results = {
             acting: evaluate_episodes(
@@ -110,11 +122,13 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
         }  # fmt: skip
         figures = _EPISODE_FIGURES
         settings = {"episodes": request.episodes}
+    chosen = {**request.settings, **request.preference}
+    chosen |= {} if request.adapt is None else {"adapt": True, **request.adapt}
     content = record(
-        config, command=command, checkpoint=checkpoint, settings={**request.settings, **request.preference}, seed=seed,
+        config, command=command, checkpoint=checkpoint, settings=chosen, seed=seed,
         protocol=settings, decisions=int(getattr(agent, "decisions", 0)), results=results,
     )  # fmt: skip
-    output = request.output or (run.evaluation_file if run is not None else None)
+    output = request.output or (None if run is None else run.evaluation(adapted=request.adapt is not None))
     if output is not None:
         write_json(output, content)
     _print(console, results, figures)
@@ -179,6 +193,11 @@ def _load(request: Request) -> tuple[RunFolder | None, RunConfig, Agent, str | N
         env=request.env, agent=request.run, preset="none", env_kwargs=request.env_kwargs, settings=request.settings
     )
     return None, config, build_agent(config), None
+
+
+def _acting(agent: Agent, adapt: Mapping[str, Any] | None) -> Any:
+    """Return the agent as it was trained, or a copy of its own for each way of acting that keeps learning."""
+    return agent if adapt is None else keep_learning(agent, adapt)
 
 
 def _with_env_kwargs(config: RunConfig, env_kwargs: Mapping[str, Any]) -> RunConfig:

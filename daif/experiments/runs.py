@@ -57,10 +57,9 @@ class RunFolder:
         """A row per epoch."""
         return self.path / "metrics.csv"
 
-    @property
-    def evaluation_file(self) -> Path:
-        """The latest evaluation by `daif evaluate`."""
-        return self.path / "evaluation.json"
+    def evaluation(self, *, adapted: bool) -> Path:
+        """Return where the latest evaluation is, of the agent as it was trained or of one that kept learning."""
+        return self.path / ("evaluation_adapted.json" if adapted else "evaluation.json")
 
     @property
     def metadata_file(self) -> Path:

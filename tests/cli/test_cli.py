@@ -73,6 +73,38 @@ def test_evaluate_writes_intervals_of_both_ways_of_acting(trained):
     assert content["decisions"] == 192
 
 
+def test_an_evaluation_that_adapts_says_so_and_leaves_the_run_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny = ("epochs=1", "iterations=2", "warm_up=1", "num_envs=8", "policy_steps=1", "critic_hidden=[16]")
+    train = ["train", "--preset", "fast", "--run-dir", "run", "--evaluate-every", "0", "--set", *tiny]
+    assert cli.main(train) == 0
+    checkpoint = tmp_path / "run" / "checkpoints" / "latest.ckpt"
+    before = checkpoint.read_bytes()
+    evaluate = ["evaluate", "run", "--days", "0.05", "--response-days", "0", "--replications", "3"]
+    evaluate += ["--adapt", "window=5", "reference_every=2"]
+    assert cli.main(evaluate) == 0
+    first = json.loads((tmp_path / "run" / "evaluation_adapted.json").read_text())
+    result = daif(*evaluate, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "run" / "evaluation_adapted.json").read_text())
+    assert content["results"] == first["results"]
+    assert content["settings"] == {"adapt": True, "window": 5, "reference_every": 2}
+    for one in content["results"].values():
+        assert set(one["adaptation"]) == {"decisions", "reversions", "divergence_nats"}
+        assert one["adaptation"]["decisions"] > 500
+    assert checkpoint.read_bytes() == before
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    capsys.readouterr()
+    for arguments, message in (
+        (("run", "--adapt", "windows=5"), "Unknown setting of --adapt 'windows'"),
+        (("run", "--adapt", "window=1"), "window is 1; it must be at least 2"),
+        (("run", "--adapt", "--tariff", "x.csv"), "--adapt cannot be combined with --tariff"),
+        (("all-on", "--adapt"), "--adapt is for runs of daif and dqn"),
+    ):
+        assert cli.main(["evaluate", *arguments]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_killed_run_resumes_to_the_same_metrics(tmp_path):
     arguments = (
         "train",

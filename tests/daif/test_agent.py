@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from daif.actor import Actor
 from daif.agent import DAIFAgent
 from daif.config import DAIFConfig
 
@@ -74,11 +75,56 @@ def test_planning_changes_a_copy_and_never_the_agent() -> None:
 
 
 def test_actions_lie_in_the_action_space() -> None:
-    for space in (spaces.Discrete(3, start=2), spaces.Box(np.float32([-3, 0]), np.float32([1, 5]))):
+    box = spaces.Box(np.float32([-3, 0]), np.float32([1, 5]))
+    grid = spaces.MultiDiscrete(np.array([[2, 3], [4, 1]]), start=np.array([[0, -1], [5, 2]]))
+    for space in (spaces.Discrete(3, start=2), spaces.MultiDiscrete([3, 2], start=[1, 0]), grid, box):
         agent = DAIFAgent(spaces.Box(-np.inf, np.inf, (2,)), space, DAIFConfig(**ALGORITHM_1), seed=0)
         for deterministic in (False, True):
             for action in agent.act(np.random.default_rng(0).normal(size=(50, 2)), deterministic=deterministic):
                 assert space.contains(action)
+
+
+def test_a_multidiscrete_policy_is_a_product_of_categoricals() -> None:
+    actor = Actor(2, spaces.MultiDiscrete([3, 2]), (8,))
+    seen = torch.randn(5, 2)
+    outputs = actor.hidden_and_outputs(seen)[1]
+    first, second = outputs[:, :3].softmax(-1), outputs[:, 3:].softmax(-1)
+    assert actor(seen).probs.allclose((first.unsqueeze(-1) * second.unsqueeze(-2)).flatten(1), atol=1e-6)
+    assert actor.to_environment(torch.arange(6)).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
+    with pytest.raises(ValueError, match="has 1080 joint actions; the actor takes up to 1024"):
+        Actor(2, spaces.MultiDiscrete([30, 36]), (8,))
+
+
+class Lock(gym.Env):
+    """Observation: a number from 0 to 2. The reward is 1 for the joint action (number, 1), else 0."""
+
+    observation_space = spaces.Discrete(3)
+    action_space = spaces.MultiDiscrete([3, 2])
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.number = int(self.np_random.integers(3))
+        return self.number, {}
+
+    def step(self, action: np.ndarray) -> tuple[int, float, bool, bool, dict]:
+        reward = float(action[0] == self.number and action[1] == 1)
+        self.number = int(self.np_random.integers(3))
+        return self.number, reward, False, False, {}
+
+
+def test_joint_actions_are_learned() -> None:
+    settings = CRITIC | {
+        "preference": "reward", "iterations": 30, "policy_steps": 4, "policy_batch": 64, "exploration": 0.5,
+        "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2, "discount": 0.5, "pessimistic": False,
+        "policy_update": "posterior", "model_steps": 0, "state_weight": 0.0, "parameter_weight": 0.0, "memory": 200,
+        "critic_hidden": (32,),
+    }  # fmt: skip
+    agent = DAIFAgent(Lock.observation_space, Lock.action_space, DAIFConfig(**settings), seed=0)
+    for epoch in range(3):
+        agent.learn_epoch(
+            lambda num_envs, seed: SyncVectorEnv([Lock] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP), epoch
+        )
+    assert agent.act(np.arange(3), deterministic=True).tolist() == [[0, 1], [1, 1], [2, 1]]
 
 
 class TwoRooms(gym.Env):

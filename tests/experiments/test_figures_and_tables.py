@@ -42,7 +42,7 @@ def make_run(folder, seed, *, agent="daif", horizon=10, loss=0.5, saving=18.0):
         "command": "daif evaluate run", "commit": "0123456789abcdef", "protocol": {"days": 30.0}, "decisions": 400,
         "results": {"deterministic": figures},
     }  # fmt: skip
-    run.evaluation_file.write_text(json.dumps(content))
+    run.evaluation(adapted=False).write_text(json.dumps(content))
     return run.path
 
 
