@@ -5,7 +5,6 @@ Everything is drawn from a `torch.Generator` made from a seed; no global generat
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from generative.names import unknown
 
 Kind = Literal["real", "binary", "levels"]
 """What one variable is: a real number, 0 or 1, or one of the integers 0 .. levels - 1 (held as a float)."""
@@ -243,9 +244,7 @@ def load(name: str, *, seed: int = 0, size: int = 20_000, device: torch.device |
     if name in DIGITS:
         return _digits(binary=name == "digits-binary").to(device)
     if name not in DENSITIES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown data set {name!r}{hint} Allowed: {', '.join(NAMES)}")
+        raise ValueError(unknown("data set", name, NAMES))
     if size < 2:
         raise ValueError(f"size is {size}; it must be at least 2")
     density: Density = DENSITIES[name]()

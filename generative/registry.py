@@ -5,7 +5,6 @@ A family registers by a table: a module-level `MODELS: tuple[Entry, ...]` in one
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from generative.data import Dataset, Kind
+from generative.names import unknown
 from generative.training import History, Loss, Source, TrainingConfig, negative_bound
 
 FAMILIES = (
@@ -99,10 +99,7 @@ def entry(name: str) -> Entry:
         for each in models:
             if each.name == name:
                 return each
-    table = names()
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
+    raise ValueError(unknown("generative model", name, names()))
 
 
 def build(name: str, data: Dataset) -> nn.Module:

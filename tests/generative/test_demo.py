@@ -15,6 +15,8 @@ from torch import nn
 from generative import registry
 from generative.data import DENSITIES, NAMES, Checkerboard, dequantise, load, moons
 from generative.demo import list_models, train_demo
+from generative.names import unknown
+from generative.nn import activation
 from generative.training import TrainingConfig, evaluate, fit, seeded
 
 
@@ -65,6 +67,9 @@ def test_bad_names_are_named_with_the_nearest() -> None:
         load("moon")
     with pytest.raises(ValueError, match=r"'real-nvpp'; did you mean 'real-nvp'\?"):
         registry.entry("real-nvpp")
+    with pytest.raises(ValueError, match=r"unknown activation 'rely'; did you mean 'relu'\? Allowed: relu, tanh"):
+        activation("rely")
+    assert unknown("colour", "x", ["red", "blue"]) == "unknown colour 'x'. Allowed: red, blue"
     with pytest.raises(ValueError, match="pixel-cnn takes binary or levels data of images, not moons"):
         registry.build("pixel-cnn", load("moons", size=10))
     with pytest.raises(ValueError, match="steps is 0"):
