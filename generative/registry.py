@@ -54,6 +54,8 @@ class Entry:
     """Settings that suit it."""
     images: bool = False
     """Whether it takes images only."""
+    volumes: bool = False
+    """Whether it takes volumes only."""
     train: Callable[..., History] | None = None
     """Trainer of models with more than one loss, called like `generative.adversarial.play`; None for `fit`."""
     examples: Callable[[Dataset], Source] | None = None
@@ -67,7 +69,8 @@ class Entry:
 
     def takes(self, data: Dataset) -> bool:
         """Return whether it can be trained on a data set."""
-        return data.kind in self.kinds and (data.image_shape is not None or not self.images)
+        shaped = (data.image_shape or not self.images) and (data.volume_shape or not self.volumes)
+        return data.kind in self.kinds and bool(shaped)
 
 
 def _tables() -> Iterator[tuple[Entry, ...]]:
@@ -106,6 +109,7 @@ def build(name: str, data: Dataset) -> nn.Module:
     """Return an untrained model that fits a data set; ValueError where it cannot take that kind of data."""
     chosen = entry(name)
     if not chosen.takes(data):
-        what = f"{' or '.join(chosen.kinds)} data" + (" of images" if chosen.images else "")
+        shape = " of images" if chosen.images else " of volumes" if chosen.volumes else ""
+        what = f"{' or '.join(chosen.kinds)} data{shape}"
         raise ValueError(f"{name} takes {what}, not {data.name} ({data.kind})")
     return chosen.build(data)
