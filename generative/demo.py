@@ -117,7 +117,7 @@ def _pictures(
     """Write what can be drawn: samples, a 2-D density, the curve of the loss."""
     title = f"{chosen.name} on {data.name}"
     given = model()
-    players = {name: history.curves[name] for name in ("critic", "generator") if name in history.curves}
+    players = {name: values for name, values in history.curves.items() if name in ("critic", "generator")}
     losses = players or {"training": history.train, "validation": history.validation}
     files = [save_curve(out / "loss.png", history.steps, losses, title)]
     quality = {name: values for name, values in history.curves.items() if name not in losses}

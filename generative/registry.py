@@ -57,7 +57,7 @@ class Entry:
     volumes: bool = False
     """Whether it takes volumes only."""
     train: Callable[..., History] | None = None
-    """Trainer of models with more than one loss, called like `generative.adversarial.play`; None for `fit`."""
+    """Trainer of models that play or grow, called like `generative.adversarial.play`; None for `fit`."""
     examples: Callable[[Dataset], Source] | None = None
     """What it is trained on, where that is not the training part (and its labels, where `labelled`)."""
 
