@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from daif.expected_free_energy import EFESettings
 from daif.policy_encoding import ENCODINGS
+from generative.names import unknown
 from world_models.overshooting_vae import WorldModelConfig
 
 
@@ -174,7 +175,7 @@ class DAIFConfig:
         if not 0.0 < self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}; it must be in (0, 1]")
         if self.critic not in ("none", "discounted"):
-            raise ValueError(f"unknown critic {self.critic!r}; allowed: none, discounted")
+            raise ValueError(unknown("critic", self.critic, ("none", "discounted")))
         if self.critic != "none" and self.discount == 1.0:
             raise ValueError("discount is 1; with a critic it must be below 1")
         if self.policy_update == "posterior" and not self.entropy_weight > 0.0:
@@ -182,7 +183,7 @@ class DAIFConfig:
         if not self.reset_options:
             raise ValueError("reset_options is empty; give at least one mapping, which may be empty")
         if self.policy_encoding not in ENCODINGS:
-            raise ValueError(f"unknown policy_encoding {self.policy_encoding!r}; allowed: {', '.join(ENCODINGS)}")
+            raise ValueError(unknown("policy_encoding", self.policy_encoding, ENCODINGS))
         if not self.actor_hidden:
             raise ValueError("actor_hidden is empty; the actor needs at least one hidden layer")
 

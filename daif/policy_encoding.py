@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from torch import Tensor, nn
 
 from daif.actor import Actor
+from generative.names import unknown
 
 
 class PolicyEncoding(nn.Module):
@@ -87,6 +86,4 @@ def policy_encoding(name: str, actor: Actor, observation_size: int, probes: int)
         return Parameters(actor)
     if name == "none":
         return NoEncoding()
-    close = difflib.get_close_matches(name, ENCODINGS, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown policy_encoding {name!r}; allowed: {', '.join(ENCODINGS)}{hint}")
+    raise ValueError(unknown("policy_encoding", name, ENCODINGS))

@@ -1,11 +1,10 @@
-"""Data for demonstrations and tests: 2-D densities whose entropy is known, and scikit-learn's digits.
+"""Data for demonstrations and tests: 2-D densities whose entropy is known, scikit-learn's digits, solid shapes.
 
 Everything is drawn from a `torch.Generator` made from a seed; no global generator is read or written.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from generative.names import unknown
 
 Kind = Literal["real", "binary", "levels"]
 """What one variable is: a real number, 0 or 1, or one of the integers 0 .. levels - 1 (held as a float)."""
@@ -177,8 +178,16 @@ DENSITIES: dict[str, Callable[..., Any]] = {
     "ring-8": ring_8,
     "grid-25": grid_25,
 }
-DIGITS = ("digits", "digits-binary")
-NAMES = (*DENSITIES, *DIGITS)
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(DENSITIES, "real"),
+    "digits": "levels",
+    "digits-binary": "binary",
+    "voxels": "binary",
+}
+"""Every data set by name, and what one of its variables is."""
+NAMES = tuple(KINDS)
+IMAGES = frozenset({"digits", "digits-binary"})
+VOLUMES = frozenset({"voxels"})
 
 
 @dataclass(frozen=True)
@@ -205,6 +214,8 @@ class Dataset:
     """Number of values of one variable: 17 for digits, 2 for binary data, 0 for real data."""
     image_shape: tuple[int, int, int] | None = None
     """(channels, height, width) where a sample is an image."""
+    volume_shape: tuple[int, int, int] | None = None
+    """(depth, height, width) where a sample is a volume."""
 
     @property
     def features(self) -> int:
@@ -227,34 +238,38 @@ class Dataset:
         )
 
 
-def load(name: str, *, seed: int = 0, size: int = 20_000, device: torch.device | str = "cpu") -> Dataset:
+def load(name: str, *, seed: int = 0, size: int | None = None, device: torch.device | str = "cpu") -> Dataset:
     """Return a data set by name.
 
     Args:
         name: one of `NAMES`.
-        seed: of the points drawn (the digits are fixed).
-        size: number of training points of a 2-D density; validation and test get half as many each.
+        seed: of the points and shapes drawn (the digits are fixed).
+        size: number of training samples that are drawn, by default 20,000 points or 2,000 volumes; validation and test
+            get half as many each.
         device: where the tensors live.
 
     Raises:
         ValueError: unknown name or a size below 2.
         ImportError: digits without scikit-learn.
     """
-    if name in DIGITS:
+    if name in IMAGES:
         return _digits(binary=name == "digits-binary").to(device)
-    if name not in DENSITIES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown data set {name!r}{hint} Allowed: {', '.join(NAMES)}")
+    if name not in KINDS:
+        raise ValueError(unknown("data set", name, NAMES))
+    if size is None:
+        size = 2_000 if name in VOLUMES else 20_000
     if size < 2:
         raise ValueError(f"size is {size}; it must be at least 2")
-    density: Density = DENSITIES[name]()
+    density: Density | None = None if name in VOLUMES else DENSITIES[name]()
+    draw = voxel_shapes if density is None else density.sample_labelled
     generator = torch.Generator().manual_seed(seed)
-    (train, a), (validation, b), (test, c) = (
-        density.sample_labelled(count, generator) for count in (size, size // 2, size // 2)
-    )
+    (train, a), (validation, b), (test, c) = (draw(count, generator) for count in (size, size // 2, size // 2))
     labels = {"train": a, "validation": b, "test": c}
-    return Dataset(name, "real", train, validation, test, labels, density.components, density).to(device)
+    if density is None:
+        data = Dataset(name, "binary", train, validation, test, labels, 2, levels=2, volume_shape=(8, 8, 8))
+    else:
+        data = Dataset(name, "real", train, validation, test, labels, density.components, density)
+    return data.to(device)
 
 
 @lru_cache(maxsize=2)
@@ -281,6 +296,22 @@ def _digits(binary: bool) -> Dataset:
         levels=2 if binary else DIGITS_LEVELS,
         image_shape=(1, 8, 8),
     )
+
+
+def voxel_shapes(count: int, generator: torch.Generator, size: int = 8) -> tuple[Tensor, Tensor]:
+    """Draw solid boxes (label 0) and balls (label 1) of random place and extent: (count, size³) of 0 and 1, (count,).
+
+    Half-extents lie between a quarter and 0.4 of the size, in each direction by itself for boxes; all fit in.
+    """
+    labels = torch.randint(2, (count,), generator=generator)
+    half = size * (0.25 + 0.15 * torch.rand(count, 3, generator=generator))
+    half = torch.where(labels.bool().unsqueeze(-1), half[:, :1], half)
+    centre = half + (size - 2.0 * half) * torch.rand(count, 3, generator=generator)
+    axis = torch.arange(size) + 0.5
+    grid = torch.cartesian_prod(axis, axis, axis)
+    offset = (grid.unsqueeze(0) - centre.unsqueeze(1)).abs() / half.unsqueeze(1)
+    inside = torch.where(labels.bool().unsqueeze(-1), offset.norm(dim=-1), offset.amax(-1)) <= 1.0
+    return inside.float(), labels
 
 
 def dequantise(levels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from generative.adversarial.modes import mode_report
-from generative.data import NAMES, Dataset, load
+from generative.data import IMAGES, KINDS, VOLUMES, Dataset, load
 from generative.divergences import energy_distance
 from generative.pictures import save_curve, save_density, save_field, save_images, save_points
 from generative.registry import Entry, build, entries, entry
@@ -117,9 +117,8 @@ def _pictures(
     """Write what can be drawn: samples, a 2-D density, the curve of the loss."""
     title = f"{chosen.name} on {data.name}"
     given = model()
-    losses = {"training": history.train, "validation": history.validation}
-    if history.curves:
-        losses = {name: history.curves[name] for name in ("critic", "generator")}
+    players = {name: values for name, values in history.curves.items() if name in ("critic", "generator")}
+    losses = players or {"training": history.train, "validation": history.validation}
     files = [save_curve(out / "loss.png", history.steps, losses, title)]
     quality = {name: values for name, values in history.curves.items() if name not in losses}
     if quality:
@@ -129,8 +128,12 @@ def _pictures(
         files.append(save_field(out / "critic.png", score, data, f"critic of {title}"))
     if "sample" in given.has:
         with seeded(seed):
-            samples: Tensor = given.sample((2000 if data.image_shape is None else 50,))
-        if data.image_shape is not None:
+            samples: Tensor = given.sample((2000 if data.kind == "real" else 50,))
+        if data.volume_shape is not None:  # a row of slices for each of the first shapes
+            depth, height, width = data.volume_shape
+            slices = samples[:8].reshape(-1, height * width)
+            files.append(save_images(out / "samples.png", slices, (1, height, width), title, columns=depth))
+        elif data.image_shape is not None:
             files.append(save_images(out / "samples.png", samples, data.image_shape, title))
         elif data.features == 2:
             files.append(save_points(out / "samples.png", samples, data.train, title))
@@ -165,12 +168,10 @@ def sample_figures(model: torch.nn.Module, data: Dataset, seed: int = 0) -> dict
 
 def list_models() -> list[dict[str, str]]:
     """Return one row a model: its name, the data sets that it takes, what it has and where it is defined."""
-    kinds = {"real": [], "binary": [], "levels": []}  # type: dict[str, list[str]]
-    for name in NAMES:
-        kinds["levels" if name == "digits" else "binary" if name == "digits-binary" else "real"].append(name)
     rows = []
     for each in entries().values():
-        names = [name for kind in each.kinds for name in kinds[kind] if name.startswith("digits") or not each.images]
+        shaped = IMAGES if each.images else VOLUMES if each.volumes else KINDS.keys()
+        names = [name for name, kind in KINDS.items() if kind in each.kinds and name in shaped]
         rows.append(
             {"model": each.name, "data": ", ".join(names), "has": ", ".join(sorted(each.has)), "source": each.source}
         )

@@ -11,7 +11,6 @@ Source: Nowozin et al., arXiv 1606.00709, tables 1, 2, 5 and 6; Abbasnejad's lec
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from generative.names import unknown
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -272,7 +273,5 @@ ROWS = {row.name: row for row in TABLE}
 def f_divergence(name: str) -> FDivergence:
     """Return a row by name; ValueError, with the nearest name, for an unknown one."""
     if name not in ROWS:
-        near = difflib.get_close_matches(name, ROWS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown f-divergence {name!r}{hint} Allowed: {', '.join(ROWS)}")
+        raise ValueError(unknown("f-divergence", name, ROWS))
     return ROWS[name]

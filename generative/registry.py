@@ -5,7 +5,6 @@ A family registers by a table: a module-level `MODELS: tuple[Entry, ...]` in one
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from generative.data import Dataset, Kind
+from generative.names import unknown
 from generative.training import History, Loss, Source, TrainingConfig, negative_bound
 
 FAMILIES = (
@@ -54,8 +54,10 @@ class Entry:
     """Settings that suit it."""
     images: bool = False
     """Whether it takes images only."""
+    volumes: bool = False
+    """Whether it takes volumes only."""
     train: Callable[..., History] | None = None
-    """Trainer of models with more than one loss, called like `generative.adversarial.play`; None for `fit`."""
+    """Trainer of models that play or grow, called like `generative.adversarial.play`; None for `fit`."""
     examples: Callable[[Dataset], Source] | None = None
     """What it is trained on, where that is not the training part (and its labels, where `labelled`)."""
 
@@ -67,7 +69,8 @@ class Entry:
 
     def takes(self, data: Dataset) -> bool:
         """Return whether it can be trained on a data set."""
-        return data.kind in self.kinds and (data.image_shape is not None or not self.images)
+        shaped = (data.image_shape or not self.images) and (data.volume_shape or not self.volumes)
+        return data.kind in self.kinds and bool(shaped)
 
 
 def _tables() -> Iterator[tuple[Entry, ...]]:
@@ -99,16 +102,14 @@ def entry(name: str) -> Entry:
         for each in models:
             if each.name == name:
                 return each
-    table = names()
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown generative model {name!r}{hint} Allowed: {', '.join(table)}")
+    raise ValueError(unknown("generative model", name, names()))
 
 
 def build(name: str, data: Dataset) -> nn.Module:
     """Return an untrained model that fits a data set; ValueError where it cannot take that kind of data."""
     chosen = entry(name)
     if not chosen.takes(data):
-        what = f"{' or '.join(chosen.kinds)} data" + (" of images" if chosen.images else "")
+        shape = " of images" if chosen.images else " of volumes" if chosen.volumes else ""
+        what = f"{' or '.join(chosen.kinds)} data{shape}"
         raise ValueError(f"{name} takes {what}, not {data.name} ({data.kind})")
     return chosen.build(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ Loss = Callable[..., Tensor]
 """Called as loss(model, *batch); returns the mean loss of the batch, a scalar to minimise (nats where it is one)."""
 Source = Tensor | Sequence[Tensor] | Callable[[int, torch.Generator], Sequence[Tensor]]
 """Tensors that share their first dimension, or a sampler (batch_size, generator) -> tensors of fresh data."""
+Monitor = Callable[[nn.Module], Mapping[str, float]]
+"""Figures of a model while it trains, by name."""
 
 NOISE_STREAM = 2**31
 """Added to the seed of what the loss draws: a sampler's data and the loss's noise must not be the same numbers."""

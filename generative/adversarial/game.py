@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, cast
@@ -14,10 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from generative.nn import average_
-from generative.training import History, Source, TrainingConfig, batches, copy_buffers, event_writer, seeded
-
-Monitor = Callable[[nn.Module], Mapping[str, float]]
-"""Figures of a model while it trains, by name."""
+from generative.training import History, Monitor, Source, TrainingConfig, batches, copy_buffers, event_writer, seeded
 
 
 class Game(Protocol):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from generative.f_divergences import TABLE, FDivergence
+from generative.names import unknown
 
 PlayerLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,7 +79,5 @@ OBJECTIVES = {
 def objective(name: str) -> Objective:
     """Return an objective by name: one of the above, or "f-" and a row of `f_divergences`; ValueError for another."""
     if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown objective {name!r}{hint} Allowed: {', '.join(OBJECTIVES)}")
+        raise ValueError(unknown("objective", name, OBJECTIVES))
     return OBJECTIVES[name]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from generative.names import unknown
+
 
 class Conditional(Protocol):
     """One variable's distribution; parameters (..., P) in, values (...) out."""
@@ -130,4 +132,4 @@ def conditional_for(kind: str, levels: int = 0, components: int = 10) -> Conditi
         return LevelConditional(levels)
     if kind == "real":
         return MixtureConditional(components)
-    raise ValueError(f"unknown kind of data {kind!r}; allowed: binary, levels, real")
+    raise ValueError(unknown("kind of data", kind, ("binary", "levels", "real")))

@@ -46,7 +46,8 @@ class DistillationConfig:
     prior_precision: float = 1.0
     """λ of the Gaussian prior over the weights."""
     student_rate: float = 1e-3
-    """The student's learning rate (Adam)."""
+    """The student's first learning rate (Adam); it falls to zero along a half cosine, so that the last samples weigh
+    no more than the others."""
     spread: float = 0.3
     """Scale of the noise added to inputs for the student, so that it learns the predictive off the data too."""
     seed: int = 0
@@ -78,6 +79,7 @@ def distil(
     config = config or DistillationConfig()
     generator = torch.Generator().manual_seed(config.seed)
     optimiser = torch.optim.Adam(student.parameters(), lr=config.student_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     ensemble: list[nn.Module] = []
     for step in range(config.burn_in + config.steps):
         rows = torch.randint(len(x), (config.batch_size,), generator=generator).to(x.device)
@@ -95,6 +97,7 @@ def distil(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        schedule.step()
         if (step - config.burn_in) % config.thinning == 0:
             ensemble.append(copy.deepcopy(teacher))
     return ensemble

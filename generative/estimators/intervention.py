@@ -5,12 +5,13 @@ Pearl's do() replaces the mechanism of a variable by a constant and leaves the o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from generative.names import unknown
 
 Mechanism = Callable[..., Tensor]
 """f(*parents, noise) -> values (n,), with noise standard normal (n,)."""
@@ -45,9 +46,7 @@ class StructuralModel:
         do = do or {}
         for name in do:
             if name not in self.mechanisms:
-                near = difflib.get_close_matches(name, self.mechanisms, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
-                raise ValueError(f"unknown variable {name!r}{hint} Allowed: {', '.join(self.mechanisms)}")
+                raise ValueError(unknown("variable", name, self.mechanisms))
         values: dict[str, Tensor] = {}
         for name, (parents, mechanism) in self.mechanisms.items():
             noise = torch.randn(count, generator=generator)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from generative.names import unknown
+
 Step = Callable[[Tensor, float], Tensor]
 
 
@@ -49,7 +51,7 @@ METHODS: dict[str, Step] = {
 def spiral(method: str, rate: float = 0.1, steps: int = 200) -> Tensor:
     """Return the path (steps + 1, 2) of (x, y) from (1, 0) under a method of `METHODS`; ValueError for another."""
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; allowed: {', '.join(METHODS)}")
+        raise ValueError(unknown("method", method, METHODS))
     path = [torch.tensor([1.0, 0.0], dtype=torch.float64)]
     for _ in range(steps):
         path.append(METHODS[method](path[-1], rate))

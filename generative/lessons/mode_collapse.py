@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from generative.adversarial import GAN, GameConfig, MixtureLatent, ModeReport, mode_report, octave_critic, play
 from generative.data import DENSITIES
+from generative.names import unknown
 from generative.nn import MLP
 from generative.training import seeded
+
+GAMES = ("collapsing", "covering")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ def mode_collapse(name: str, steps: int = 1500, shots: int = 4, seed: int = 0) -
         shots: number of snapshots, the last one at the end.
         seed: of parameters, batches and samples.
     """
-    if name not in ("collapsing", "covering"):
-        raise ValueError(f"unknown game {name!r}; allowed: collapsing, covering")
+    if name not in GAMES:
+        raise ValueError(unknown("game", name, GAMES))
     density = DENSITIES["ring-8"]()
     settings = {"objective_name": "saturating"}
     with seeded(seed):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generative.mixtures.em import EMConfig, run_em
+from generative.names import unknown
 from generative.protocol import Given
 
 Emission = Literal["categorical", "gaussian"]
@@ -47,8 +48,8 @@ class HiddenMarkovModel(nn.Module):
 
     def __init__(self, states: int, features: int, emission: Emission = "categorical", seed: int = 0) -> None:
         super().__init__()
-        if emission not in ("categorical", "gaussian"):
-            raise ValueError(f"unknown emission {emission!r}; allowed: categorical, gaussian")
+        if emission not in get_args(Emission):
+            raise ValueError(unknown("emission", emission, get_args(Emission)))
         generator = torch.Generator().manual_seed(seed)
         self.states, self.features, self.emission = states, features, emission
         self.initial_logits = nn.Parameter(0.1 * torch.randn(states, generator=generator))

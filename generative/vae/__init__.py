@@ -17,7 +17,7 @@ from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
 from generative.vae.hierarchy import HierarchicalVAE, HierarchyConfig, Inference
 from generative.vae.likelihood import Likelihood, likelihood_for
 from generative.vae.losses import BetaLoss, FreeBitsLoss, ImportanceWeightedLoss, RenyiLoss, WarmUpLoss
-from generative.vae.mixture import GrowthConfig, InfiniteVAE, MixtureVAE
+from generative.vae.mixture import GrowthConfig, InfiniteVAE, MixtureVAE, train_by_growth
 from generative.vae.semi_supervised import (
     M1,
     UNLABELLED,
@@ -70,6 +70,25 @@ def _mixture(data: Dataset) -> MixtureVAE:
     """Return one autoencoder for each class, whose labels it does not see."""
     config = VAEConfig(latent_dim=1 if data.features == 2 else 8, hidden=(64,))
     return MixtureVAE([GaussianVAE(likelihood_for(data, decoder_width(config)), config) for _ in range(data.classes)])
+
+
+def _infinite(data: Dataset) -> InfiniteVAE:
+    """Return a mixture without components; each is to be small, with one scale of the noise for all variables."""
+    config = VAEConfig(latent_dim=max(data.features // 3, 1), hidden=(16,))
+    mean, scale = data.train.mean(0), data.train.std()
+
+    def new_component() -> GaussianVAE:
+        shared = scale.expand(data.features)
+        likelihood = Likelihood(decoder_width(config), data.features, "isotropic", shift=mean, scale=shared)
+        return GaussianVAE(likelihood, config)
+
+    return InfiniteVAE(new_component, mean, scale, GrowthConfig())
+
+
+def _volumetric(data: Dataset) -> GaussianVAE:
+    if data.volume_shape is None:
+        raise ValueError(f"{data.name} holds no volumes")
+    return volumetric_vae(data.volume_shape, VAEConfig(latent_dim=12))
 
 
 def _config(data: Dataset) -> VAEConfig:
@@ -191,6 +210,24 @@ MODELS: tuple[Entry, ...] = (
         MixtureVAE.has,
         "Abbasnejad et al., arXiv 1611.07800 (finite)",
         training=replace(_TRAINING, steps=800),
+    ),
+    Entry(
+        "infinite-vae",
+        _infinite,
+        ("real",),
+        InfiniteVAE.has,
+        "Abbasnejad et al., arXiv 1611.07800 (Dirichlet process)",
+        training=GrowthConfig().training,
+        train=train_by_growth,
+    ),
+    Entry(
+        "volumetric-vae",
+        _volumetric,
+        ("binary",),
+        GaussianVAE.has,
+        "Rezende et al., arXiv 1607.00662",
+        training=replace(_TRAINING, batch_size=64, learning_rate=3e-3),
+        volumes=True,
     ),
     *(
         Entry(

@@ -9,12 +9,13 @@ The flows see the encoder's features, and come from `generative.flows`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from generative.flows.flow import Flow
 from generative.flows.library import iaf, planar, radial
+from generative.names import unknown
 from generative.objectives import Terms
 from generative.protocol import Given
 from generative.vae.core import GaussianVAE, VAEConfig
@@ -38,8 +39,8 @@ class FlowPosteriorConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
-        if self.flow not in ("planar", "radial", "iaf"):
-            raise ValueError(f"unknown flow {self.flow!r}; allowed: planar, radial, iaf")
+        if self.flow not in get_args(FlowName):
+            raise ValueError(unknown("flow", self.flow, get_args(FlowName)))
         if self.transforms < 1:
             raise ValueError(f"transforms is {self.transforms}; it must be at least 1")
 

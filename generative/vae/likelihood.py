@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import Any, Literal, Protocol, get_args
 
@@ -12,6 +11,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from generative.data import Dataset
 from generative.distributions import DiscretisedLogistics, LevelCategorical, bernoulli, gaussian
+from generative.names import unknown
 
 LikelihoodName = Literal["gaussian", "isotropic", "bernoulli", "levels", "categorical"]
 """gaussian: mean and scale of each variable; isotropic: one scale for all; bernoulli: 0 and 1; levels: a mixture of
@@ -68,9 +68,7 @@ class Likelihood(nn.Module):
     ) -> None:
         super().__init__()
         if name not in LIKELIHOODS:
-            near = difflib.get_close_matches(name, LIKELIHOODS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ";"
-            raise ValueError(f"unknown likelihood {name!r}{hint} allowed: {', '.join(LIKELIHOODS)}")
+            raise ValueError(unknown("likelihood", name, LIKELIHOODS))
         if name in ("levels", "categorical") and levels < 2:
             raise ValueError(f"levels is {levels}; the {name} likelihood needs at least 2")
         self.name, self.features, self.levels, self.components = name, features, levels, components

@@ -9,15 +9,18 @@ Sources: Abbasnejad et al., arXiv 1611.07800 (infinite variational autoencoder);
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Beta, Independent, Normal, kl_divergence
 
 from generative.protocol import Given, leading_shape
-from generative.training import TrainingConfig, fit, seeded
+from generative.training import History, Monitor, TrainingConfig, evaluate, event_writer, fit, seeded
 from generative.vae.core import GaussianVAE
 
 
@@ -181,16 +184,22 @@ class InfiniteVAE(nn.Module):
         return rows.gather(0, drawn.expand(1, *rows.shape[1:])).squeeze(0)
 
     def open(self, count: int) -> None:
-        """Set the number of components, untrained ones at the end: what a saved model needs before it is loaded."""
+        """Set the number of components, untrained ones at the end."""
         built = [self.new_component() for _ in range(count - len(self.components))]
         self.components = nn.ModuleList([*self.components, *built][:count]).to(self.location)
         self.sticks = Sticks(count, self.config.concentration).to(self.location)
 
-    def grow(self, x: Tensor) -> list[int]:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Open as many components as were saved, and load them."""
+        self.open(len(state_dict["sticks.first"]))
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    def grow(self, x: Tensor, opened: Callable[[InfiniteVAE], None] = lambda model: None) -> list[int]:
         """Open components until the data (n, D) are explained; return how many points each new one was asked for.
 
         A new component learns the points around one that the base density explains best; then all are trained together.
-        Components are kept in order of their size, largest first, as stick-breaking wants them.
+        Components are kept in order of their size, largest first, as stick-breaking wants them; `opened` is called with
+        the mixture whenever there is one more.
         """
         c, asked = self.config, []
         generator = torch.Generator().manual_seed(c.training.seed)
@@ -208,6 +217,7 @@ class InfiniteVAE(nn.Module):
             self.update(x)
             fit(self, x, config=c.training, on_step=lambda _, step: self.update(x) if step % 50 == 0 else None)
             self.update(x)
+            opened(self)
         return asked
 
     @torch.no_grad()
@@ -217,3 +227,45 @@ class InfiniteVAE(nn.Module):
         order = counts[:-1].argsort(descending=True)
         self.components = nn.ModuleList(self.components[i] for i in order.tolist())
         self.sticks.update(torch.cat([counts[order], counts[-1:]]))
+
+
+def train_by_growth(
+    model: InfiniteVAE,
+    source: Sequence[Tensor],
+    *,
+    config: TrainingConfig,
+    log_dir: str | Path | None = None,
+    monitor: Monitor | None = None,
+) -> History:
+    """Grow an infinite mixture; the history's steps are the numbers of components that it had.
+
+    Args:
+        model: without components, changed in place.
+        source: the data (n, D), alone in a sequence.
+        config: of each new component, and of all of them together after it.
+        log_dir: folder for TensorBoard events; None for none.
+        monitor: figures to record whenever there is one more component.
+    """
+    (x,) = source
+    model.config = replace(model.config, training=config)
+    history, started, writer = History(), time.perf_counter(), event_writer(log_dir)
+
+    def record(grown: InfiniteVAE) -> None:
+        nats, count = evaluate(grown, x), len(grown.components)
+        history.steps.append(count)
+        history.train.append(nats)
+        history.validation.append(nats)
+        history.best, history.best_step = nats, count
+        figures = {} if monitor is None else monitor(grown)
+        for name, value in figures.items():
+            history.curves.setdefault(name, []).append(value)
+        if writer is not None:
+            for name, value in {"loss/train": nats, **figures}.items():
+                writer.add_scalar(name, value, count)
+
+    model.grow(x, record)
+    model.eval()
+    if writer is not None:
+        writer.close()
+    history.seconds = time.perf_counter() - started
+    return history

@@ -91,22 +91,6 @@ def volumetric_vae(
     return GaussianVAE(Likelihood(None, math.prod(shape), "bernoulli"), config, encoder, decoder)
 
 
-def voxel_shapes(count: int, generator: torch.Generator, size: int = 8) -> tuple[Tensor, Tensor]:
-    """Draw solid boxes (label 0) and balls (label 1) of random place and extent: (count, size³) of 0 and 1, (count,).
-
-    Half-extents lie between a quarter and 0.4 of the size, in each direction by itself for boxes; all fit in.
-    """
-    labels = torch.randint(2, (count,), generator=generator)
-    half = size * (0.25 + 0.15 * torch.rand(count, 3, generator=generator))
-    half = torch.where(labels.bool().unsqueeze(-1), half[:, :1], half)
-    centre = half + (size - 2.0 * half) * torch.rand(count, 3, generator=generator)
-    axis = torch.arange(size) + 0.5
-    grid = torch.cartesian_prod(axis, axis, axis)
-    offset = (grid.unsqueeze(0) - centre.unsqueeze(1)).abs() / half.unsqueeze(1)
-    inside = torch.where(labels.bool().unsqueeze(-1), offset.norm(dim=-1), offset.amax(-1)) <= 1.0
-    return inside.float(), labels
-
-
 def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
     """|A ∩ B| / |A ∪ B| of volumes (..., voxels) whose voxels count where they exceed ½; 1 for two empty ones."""
     a, b = first > 0.5, second > 0.5

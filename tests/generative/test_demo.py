@@ -15,6 +15,8 @@ from torch import nn
 from generative import registry
 from generative.data import DENSITIES, NAMES, Checkerboard, dequantise, load, moons
 from generative.demo import list_models, train_demo
+from generative.names import unknown
+from generative.nn import activation
 from generative.training import TrainingConfig, evaluate, fit, seeded
 
 
@@ -65,8 +67,13 @@ def test_bad_names_are_named_with_the_nearest() -> None:
         load("moon")
     with pytest.raises(ValueError, match=r"'real-nvpp'; did you mean 'real-nvp'\?"):
         registry.entry("real-nvpp")
+    with pytest.raises(ValueError, match=r"unknown activation 'rely'; did you mean 'relu'\? Allowed: relu, tanh"):
+        activation("rely")
+    assert unknown("colour", "x", ["red", "blue"]) == "unknown colour 'x'. Allowed: red, blue"
     with pytest.raises(ValueError, match="pixel-cnn takes binary or levels data of images, not moons"):
         registry.build("pixel-cnn", load("moons", size=10))
+    with pytest.raises(ValueError, match="volumetric-vae takes binary data of volumes, not digits-binary"):
+        registry.build("volumetric-vae", load("digits-binary"))
     with pytest.raises(ValueError, match="steps is 0"):
         TrainingConfig(steps=0)
 
@@ -139,7 +146,16 @@ def test_an_epoch_of_minibatches_shows_each_row_at_most_once(count: int, batch: 
     assert len(seen) == len(set(seen)) == steps * min(batch, count)
 
 
-@pytest.mark.parametrize(("name", "data"), [("nsf", "moons"), ("pixel-cnn", "digits"), ("ddpm", "rings")])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("nsf", "moons"),
+        ("pixel-cnn", "digits"),
+        ("ddpm", "rings"),
+        ("volumetric-vae", "voxels"),
+        ("infinite-vae", "moons"),
+    ],
+)
 def test_demo_writes_figures_pictures_and_a_model_that_loads(name: str, data: str, tmp_path: Path) -> None:
     demo = train_demo(name, data, tmp_path, steps=3)
     written = {path.name for path in demo.files}
@@ -161,7 +177,7 @@ def test_every_listed_model_builds_and_has_what_it_says() -> None:
     data = {name: load(name, size=64) for name in NAMES}
     for row in rows:
         for name in row["data"].split(", "):
-            if name not in ("moons", "digits", "digits-binary"):
+            if name not in ("moons", "digits", "digits-binary", "voxels"):
                 continue
             model = registry.build(row["model"], data[name])
             # Levels are dequantised by flows, whose exact density then is a bound.

@@ -16,8 +16,9 @@ from generative.training import evaluate, fit, seeded
 
 Figure = Callable[..., None]
 BARS = {"nsf": 0.05, "real-nvp": 0.2}
-STEPS = {"moons": 500, "8gaussians": 1000, "checkerboard": 3000}
-"""Gradient steps: as many as the sharpness of the density asks for."""
+DENSITIES = ("8gaussians", "checkerboard", "moons")
+STEPS = {("nsf", "checkerboard"): 3000, ("real-nvp", "checkerboard"): 1500}
+"""Gradient steps; 500 elsewhere: sharp edges ask for more."""
 
 
 def train(name: str, data: Dataset, seed: int, **changes: Any) -> nn.Module:
@@ -60,7 +61,8 @@ def mass(model: nn.Module, data: Dataset, points: int = 400) -> float:
 def check_floor(name: str, data: str, seed: int, figure: Figure) -> None:
     """Train a flow; it must come within its bar of the entropy floor, not below it, with a mass of at most 1."""
     points = load(data, seed=100 + seed, size=40_000)
-    model = train(name, points, seed, steps=STEPS[data], evaluate_every=STEPS[data], average=0.99)
+    steps = STEPS.get((name, data), 500)
+    model = train(name, points, seed, steps=steps, evaluate_every=steps, average=0.99)
     gap, error = gap_to_floor(model, points)
     figure(name, data, seed, "nats above the entropy floor", gap, BARS[name])
     assert -3.0 * error < gap < BARS[name], (gap, error)
@@ -74,7 +76,7 @@ def test_flow_reaches_the_floor_of_moons(name: str, figure: Figure) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("data", sorted(STEPS))
+@pytest.mark.parametrize("data", DENSITIES)
 @pytest.mark.parametrize("name", sorted(BARS))
 def test_flow_reaches_the_entropy_floor_and_not_below(name: str, data: str, seed: int, figure: Figure) -> None:
     if (data, seed) == ("moons", 0):

@@ -311,7 +311,7 @@ def test_the_student_is_as_good_as_the_ensemble(figure: Callable[..., None]) -> 
         student = MLP(2, (64, 64), 2)
     ensemble = distil(teacher, student, x, y, DistillationConfig(steps=12_000, step_size=1e-3))
     many, one = predictive(ensemble, test_x), predictive(student, test_x)
-    accuracy = [float((p.argmax(-1) == test_y).float().mean()) for p in (many, one)]
+    accuracy = [float((p.argmax(-1) == test_y).double().mean()) for p in (many, one)]
     nats = [float(-p.gather(-1, test_y[:, None]).log().mean()) for p in (many, one)]
     figure("dark-knowledge", "moons 0.3", 0, "ensemble accuracy", accuracy[0])
     figure("dark-knowledge", "moons 0.3", 0, "student accuracy", accuracy[1], accuracy[0] - 0.02)

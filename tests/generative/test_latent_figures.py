@@ -52,7 +52,7 @@ def mean_units(model: LatentVariableModel, x: torch.Tensor, repeats: int = 50) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bar"),
-    [("vae", 103.0), ("flow-vae", 103.0), ("hierarchical-vae", 100.0), ("ladder-vae", 100.0)],
+    [("vae", 103.0), ("flow-vae", 103.0), ("iwae", 103.0), ("hierarchical-vae", 100.0), ("ladder-vae", 100.0)],
 )
 def test_digits_bound(name: str, bar: float, figure: Figure) -> None:
     data = load("digits")
@@ -100,9 +100,10 @@ def test_autoregressive_halves_beat_the_factorised_vae_with_a_code_in_use(figure
     assert cost > 1.0
 
 
-@pytest.mark.parametrize("name", [each.name for each in (*autoencoder.MODELS, *vae.MODELS)])
+@pytest.mark.parametrize("name", [each.name for each in (*autoencoder.MODELS, *vae.MODELS) if each.train is None])
 def test_every_registered_model_takes_a_step_and_samples(name: str) -> None:
-    data, chosen = load("digits-binary"), entry(name)
+    chosen = entry(name)
+    data = load("voxels", size=40) if chosen.volumes else load("digits-binary")
     x, labels = data.train[:20], data.labels["train"][:20]
     with seeded(0):
         model = chosen.build(data)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from generative.data import voxel_shapes
 from generative.training import TrainingConfig, fit, seeded
 from generative.vae import VAEConfig
-from generative.vae.volumetric import intersection_over_union, volumetric_vae, voxel_shapes
+from generative.vae.volumetric import intersection_over_union, volumetric_vae
 
 
 def test_boxes_and_balls_have_their_expected_volumes() -> None:
