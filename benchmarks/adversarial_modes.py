@@ -21,7 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generative.adversarial import GAN, GameConfig, MixtureLatent, Residual, SideBySide, mode_report, octave_critic, play
+from generative.adversarial import (
+    GAN,
+    GameConfig,
+    MixtureLatent,
+    Residual,
+    SideBySide,
+    mode_report,
+    octave_critic,
+    play,
+)
 from generative.critics import BoundedLipschitz, lipschitz_network
 from generative.data import DENSITIES, NoisyCurve
 from generative.nn import MLP

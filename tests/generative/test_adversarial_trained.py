@@ -120,7 +120,7 @@ def two_circles() -> Dataset:
     return Dataset("rings", "real", x, y, y, {"train": a, "validation": b, "test": b}, 2, density)
 
 
-@pytest.mark.xfail(reason="falls short: 0.50 to 0.52 over five seeds; it cuts both circles in halves, as RIM does")
+@pytest.mark.xfail(reason="falls short: 0.50 to 0.52 over five seeds; it cuts both circles in halves (README)")
 def test_catgan_tells_two_circles_apart_and_k_means_does_not(two_circles: Dataset, figure: Figure) -> None:
     from sklearn.cluster import KMeans
 
