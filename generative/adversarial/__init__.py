@@ -114,9 +114,10 @@ def _dudley(inputs: int) -> nn.Module:
 
 
 def _ac_gan(data: Dataset) -> ACGAN:
+    """Return an AC-GAN with a smooth critic: far from a class its logit must still point the way to it."""
     gan = GAN(
         _generator(data, data.classes),
-        _critic(data.features, 1 + data.classes),
+        MLP(data.features, HIDDEN, 1 + data.classes, activation_name="silu"),
         LATENT_DIM,
         data.features,
         classes=data.classes,

@@ -40,12 +40,17 @@ class MixtureLatent(nn.Module):
     """Noise z ~ N(0, I) becomes μ_k + σ_k z, k drawn uniformly; (..., D) -> (..., D) with learnt μ and σ.
 
     A connected latent space has to bridge separate modes; a mixture does not (Gurumurthy et al., arXiv 1706.02071).
+
+    Args:
+        components: number of components.
+        latent_dim: D.
+        scale: of every component at the start; the means start at draws of N(0, I).
     """
 
-    def __init__(self, components: int, latent_dim: int) -> None:
+    def __init__(self, components: int, latent_dim: int, scale: float = 0.22) -> None:
         super().__init__()
         self.means = nn.Parameter(torch.randn(components, latent_dim))
-        self.log_scales = nn.Parameter(torch.full((components, latent_dim), -1.5))
+        self.log_scales = nn.Parameter(torch.full((components, latent_dim), math.log(scale)))
 
     def forward(self, noise: Tensor) -> Tensor:
         """Return samples of the mixture."""

@@ -67,12 +67,13 @@ def test_samples_of_a_class_lie_in_its_mode(name: str, mixture: Dataset, figure:
     config = replace(SHORT, steps=1500)
     models = trained(chosen.build, mixture, [mixture.train, mixture.labels["train"]], config)
     labels = torch.arange(8).repeat(250)
+    accuracies = []
     for seed, model in zip(SEEDS, models, strict=True):
         with seeded(seed):
             samples = model(nn.functional.one_hot(labels, 8).float()).sample()
-        accuracy = float((nearest_mode(samples, mixture) == labels).float().mean())
-        figure(name, "8gaussians", seed, "conditional accuracy", accuracy, 0.95)
-        assert accuracy >= 0.95
+        accuracies.append(float((nearest_mode(samples, mixture) == labels).float().mean()))
+        figure(name, "8gaussians", seed, "conditional accuracy", accuracies[-1], 0.95)
+    assert min(accuracies) >= 0.95
 
 
 def test_semi_supervised_gan_classifies_from_five_labels_a_class(mixture: Dataset, figure: Figure) -> None:
@@ -100,13 +101,15 @@ def test_infogans_code_is_recovered(mixture: Dataset, figure: Figure) -> None:
 def test_bigan_reconstructs_better_than_permuted_pairs(mixture: Dataset, figure: Figure) -> None:
     models = trained(registry.entry("bigan").build, mixture, [mixture.train], SHORT)
     x = mixture.test[:2000]
+    ratios = []
     for seed, model in zip(SEEDS, models, strict=True):
         with torch.no_grad():
             rebuilt = model.reconstruct(x)
         paired = float((rebuilt - x).norm(dim=-1).mean())
         permuted = float((rebuilt - x.roll(1, 0)).norm(dim=-1).mean())
-        figure("bigan", "8gaussians", seed, "reconstruction error over permuted", paired / permuted, 1.0)
-        assert paired < permuted
+        ratios.append(paired / permuted)
+        figure("bigan", "8gaussians", seed, "reconstruction error over permuted", ratios[-1], 1.0)
+    assert max(ratios) < 1.0
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,7 @@ def two_circles() -> Dataset:
     return Dataset("rings", "real", x, y, y, {"train": a, "validation": b, "test": b}, 2, density)
 
 
-@pytest.mark.xfail(reason="falls short: 0.50 to 0.52 over five seeds; it cuts both circles in halves, as RIM does")
+@pytest.mark.xfail(reason="falls short: 0.50 to 0.52 over five seeds; it cuts both circles in halves (README)")
 def test_catgan_tells_two_circles_apart_and_k_means_does_not(two_circles: Dataset, figure: Figure) -> None:
     from sklearn.cluster import KMeans
 
@@ -153,14 +156,16 @@ def test_translation_of_turned_moons(name: str, figure: Figure) -> None:
     models = trained(registry.entry(name).build, data, two_domains(data), SHORT)
     a = data.test[:2000]
     b = turned(a, data)
+    bar = 0.5 if name == "cyclegan" else 1.0
+    ratios = []
     for seed, model in zip(SEEDS, models, strict=True):
         with torch.no_grad():
             translated = model.to_b(a) if name == "cyclegan" else model.translate(a, 0, 1)
         paired = float((translated - b).norm(dim=-1).mean())
         shuffled = float((translated - b.roll(1, 0)).norm(dim=-1).mean())
-        bar = 0.5 if name == "cyclegan" else 1.0
-        figure(name, "turned moons", seed, "paired error over shuffled", paired / shuffled, bar)
-        assert paired < bar * shuffled
+        ratios.append(paired / shuffled)
+        figure(name, "turned moons", seed, "paired error over shuffled", ratios[-1], bar)
+    assert max(ratios) < bar
 
 
 def test_uncertain_gan_is_less_sure_off_the_data(figure: Figure) -> None:
