@@ -138,7 +138,9 @@ class Report:
     output: Path | None = None
     """File; by default it is printed."""
     into: Path | None = None
-    """Markdown file with marks for the results, such as README.md: the table goes between them."""
+    """Markdown file with marks for the table, such as README.md: the table goes between them."""
+    table: str = "results"
+    """Name of the marks: `<!-- NAME:begin -->` and `<!-- NAME:end -->`."""
 
 
 @dataclass(frozen=True)
@@ -406,7 +408,7 @@ def _report(command: Report) -> int:
 
     text = report(command.runs, command.format)
     if command.into is not None:
-        insert(command.into, text)
+        insert(command.into, text, command.table)
         console.print(f"Updated {command.into}", soft_wrap=True, markup=False)
         return 0
     if command.output is None:

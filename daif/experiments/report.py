@@ -37,17 +37,20 @@ def report(paths: Sequence[Path], form: str) -> str:
     return "\n\n".join(parts)
 
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+def marks(table: str) -> tuple[str, str]:
+    """Return the lines between which a Markdown file holds the table of that name."""
+    return f"<!-- {table}:begin -->", f"<!-- {table}:end -->"
 
 
-def insert(path: Path, text: str) -> None:
-    """Put a table between the marks of a Markdown file, in the place of what was there; SettingsError if none."""
+def insert(path: Path, text: str, table: str) -> None:
+    """Put a table between its marks in a Markdown file, in the place of what was there; SettingsError if none."""
     content = path.read_text(encoding="utf-8") if path.is_file() else ""
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks(table)
+    before, begin, rest = content.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SettingsError(f"{path} lacks the marks {BEGIN} and {END} between which the table goes.")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise SettingsError(f"{path} lacks the marks {first} and {last} between which the table goes.")
+    path.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
 
 
 PLANT_COLUMNS = ("agent", "acting", "seeds", "loss %", "saving %", "optimum's saving there %", "parts/min", "kW")

@@ -4,25 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from daif.experiments.report import BEGIN, END, insert, report
+from daif.experiments.report import insert, marks, report
 from daif.experiments.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readmes_table_is_made_from_the_kept_evaluations() -> None:
+@pytest.mark.parametrize(("table", "folders"), [("results", ("evaluations", "dqn_phi")), ("classic", ("classic",))])
+def test_the_readmes_tables_are_made_from_the_kept_evaluations(table: str, folders: tuple[str, ...]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition(BEGIN)[2].partition(END)[0].strip()
+    begin, end = marks(table)
+    text = readme.partition(begin)[2].partition(end)[0].strip()
     kept = ROOT / "runs" / "reference"
-    assert table == report([kept / "evaluations", kept / "dqn_phi"], "markdown").strip()
+    assert text == report([kept / folder for folder in folders], "markdown").strip()
 
 
 def test_a_file_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "README.md"
+    begin, end = marks("results")
     file.write_text("nothing here")
     with pytest.raises(SettingsError, match="lacks the marks"):
-        insert(file, "| a |")
+        insert(file, "| a |", "results")
     assert file.read_text() == "nothing here"
-    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter")
-    insert(file, "| new |")
-    assert file.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter"
+    file.write_text(f"before\n{begin}\nold\n{end}\nafter")
+    insert(file, "| new |", "results")
+    assert file.read_text() == f"before\n{begin}\n| new |\n{end}\nafter"
