@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from daif.actor import Actor
 from daif.agent import DAIFAgent
+from daif.algorithm import epistemic_terms, learn_model
 from daif.config import DAIFConfig
 
 ALGORITHM_1 = {"epochs": 4, "iterations": 2, "horizon": 10, "memory": 4, "model_batch": 4, "policy_batch": 4}
@@ -60,6 +61,33 @@ def test_the_seed_decides() -> None:
     metrics = [agent_for("CartPole-v1", ALGORITHM_1, seed).learn_epoch(make("CartPole-v1"), 0) for seed in (0, 0, 1)]
     assert metrics[0] == metrics[1]
     assert metrics[0] != metrics[2]
+
+
+def test_a_model_that_autoencodes_knows_where_the_car_is() -> None:
+    settings = {
+        "epochs": 2, "iterations": 50, "num_envs": 8, "horizon": 1, "segment": 8, "memory": 50, "warm_up": 50,
+        "max_hold": 30, "action_conditioned": True, "policy_encoding": "none", "preference": "reward", "latent_dim": 8,
+        "dropout": 0.0, "beta": 0.001, "model_learning_rate": 1e-3, "transition_learning_rate": 1e-3,
+    }  # fmt: skip
+    errors = {}
+    for autoencode in (False, True):
+        agent = agent_for("MountainCar-v0", settings | {"autoencode": autoencode})
+        agent.learn_epoch(make("MountainCar-v0"), 0)
+        with agent.random.active():
+            latest = [learn_model(agent, agent.rows(128, 1))["model/observation_error"] for _ in range(400)][-20:]
+        errors[autoencode] = float(torch.stack(latest).mean())
+    assert errors[True] < 0.2 < 0.5 < errors[False], "mean absolute errors, in standard deviations"
+
+
+def test_the_epistemic_weights_fall_to_zero() -> None:
+    settings = CRITIC | {"preference": "reward", "epistemic_until": 0.5, "state_weight": 2.0, "parameter_weight": 4.0}
+    agent = agent_for("CartPole-v1", settings)
+    weights = []
+    for epoch in range(4):
+        agent.learn_epoch(make("CartPole-v1"), epoch)
+        weights.append((agent.efe.state_weight, agent.efe.parameter_weight))
+    assert weights == [(2.0, 4.0), (1.0, 2.0), (0.0, 0.0), (0.0, 0.0)]
+    assert not epistemic_terms(agent, agent.rows(8, 1)).any()
 
 
 def test_planning_changes_a_copy_and_never_the_agent() -> None:
@@ -183,6 +211,7 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
         ({"horizon": -3}, "horizon is -3"),
         ({"policy_encoding": "probe"}, "unknown policy_encoding 'probe'"),
         ({"critic": "discounted"}, "must be below 1"),
+        ({"epistemic_until": 0.0}, "epistemic_until is 0"),
         ({"segment": 3, "horizon": 5}, "at least the horizon"),
         ({"preference": "observation:x[0]"}, "names no observation part"),
         ({"preference": "outcomes:lost=a"}, "not of the form"),
