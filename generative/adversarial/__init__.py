@@ -265,6 +265,8 @@ MODELS: tuple[Entry, ...] = (
         "arXiv 1511.06434",
         kinds=("levels", "binary"),
         images=True,
-        training=GameConfig(batch_size=64, learning_rate=5e-4, critic_learning_rate=2e-4),
+        training=GameConfig(
+            steps=2500, batch_size=64, learning_rate=1e-3, critic_learning_rate=1e-3, betas=(0.5, 0.999)
+        ),
     ),
 )
