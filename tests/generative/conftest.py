@@ -28,7 +28,7 @@ def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
         path = Path(target)
         fresh = not path.exists()
         with path.open("a", newline="") as file:
-            rows = csv.writer(file)
+            rows = csv.writer(file, lineterminator="\n")
             if fresh:
                 rows.writerow(["model", "data", "seed", "figure", "value", "bar", "commit", "command"])
             rows.writerow([model, data, seed, name, f"{value:.5g}", "" if bar is None else bar, commit, command])
