@@ -10,7 +10,10 @@ from daif.experiments.settings import SettingsError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("table", "folders"), [("results", ("evaluations", "dqn_phi")), ("classic", ("classic",))])
+@pytest.mark.parametrize(
+    ("table", "folders"),
+    [("results", ("evaluations", "dqn_phi")), ("million", ("million",)), ("classic", ("classic",))],
+)
 def test_the_readmes_tables_are_made_from_the_kept_evaluations(table: str, folders: tuple[str, ...]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     begin, end = marks(table)
