@@ -31,7 +31,7 @@ check: install
 
 # The figure and the table of the README, from the evaluations that are kept with the project.
 figures: install
-	$(BIN)/daif plot tradeoff runs/reference/evaluations --output runs/reference/tradeoff.png
+	$(BIN)/daif plot tradeoff runs/reference/evaluations runs/reference/million --output runs/reference/tradeoff.png
 	$(BIN)/daif report runs/reference/evaluations runs/reference/dqn_phi --into README.md
 	$(BIN)/daif report runs/reference/million --into README.md --table million
 	$(BIN)/daif report runs/reference/classic --into README.md --table classic
