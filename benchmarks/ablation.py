@@ -1,8 +1,8 @@
 r"""The runs of an ablation as one small table: which settings differ from the preset's, and the mean return by seed.
 
     daif benchmark benchmarks/specs/ablation_mountaincar.yaml
-    python benchmarks/ablation.py runs/benchmarks/ablation_mountaincar --output runs/reference/ablation_mountaincar.csv \
-        --into README.md
+    python benchmarks/ablation.py runs/benchmarks/ablation_mountaincar \
+        --output runs/reference/ablation_mountaincar.csv --into README.md
 
 Writes a CSV file with a row for each run, and a Markdown table with the interquartile mean over the seeds between the
 marks `ablation` of a file.
