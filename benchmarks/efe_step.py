@@ -29,7 +29,7 @@ OBSERVATION = spaces.Dict(
 def batched(agent: DAIFAgent, o: Tensor) -> Tensor:
     """Return E[G] as the agent computes it."""
     code = agent.encoding(agent.actor, o)
-    return expected_free_energy(agent.models, agent.preference, o, code, agent.config.efe).total.mean()
+    return expected_free_energy(agent.models, agent.preference(), o, code, agent.config.efe).total.mean()
 
 
 def looped(agent: DAIFAgent, o: Tensor) -> Tensor:
@@ -40,14 +40,14 @@ def looped(agent: DAIFAgent, o: Tensor) -> Tensor:
     g = torch.zeros(len(o))
     for _ in range(c.samples):
         p = model.transition(s_t, code)
-        prediction = model.decode(p.rsample())
+        prediction = model.predict(s_t, code, p.rsample())
         q = model.encode(prediction.observation.rsample())
-        g = g + agent.preference(prediction) + entropy(q, "mean") - entropy(p, "mean")
+        g = g + agent.preference()(prediction) + entropy(q, "mean") - entropy(p, "mean")
         for _ in range(c.inner_samples):
             for theta, sign in (("fresh", 1.0), ("same", -1.0)):
                 with sampled_theta(model, theta):
                     state = model.transition(s_t.unsqueeze(0), code.unsqueeze(0)).rsample()
-                    g = g + sign * model.decode(state).observation.entropy("mean")[0] / c.inner_samples
+                    g = g + sign * model.decode(state).entropy("mean")[0] / c.inner_samples
     return (g / c.samples).mean()
 
 

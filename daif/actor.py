@@ -14,6 +14,8 @@ from torch.distributions import Categorical, Independent, Normal
 from torch.nn import functional as F
 
 from generative.nn import MLP
+from world_models.images import ImageReader
+from world_models.likelihood import Part
 
 MAX_JOINT_ACTIONS = 1024
 """Joint actions of a MultiDiscrete space that an actor (and a critic, which has an output for each) takes."""
@@ -60,11 +62,14 @@ class Actor(nn.Module):
         observation_size: O, with whatever conditions the actor appended.
         action_space: Discrete, MultiDiscrete or bounded Box; ValueError for another, or too many joint actions.
         hidden: widths of the hidden layers.
+        images: parts of the observation that convolutions read.
     """
 
     choices: Tensor | None
 
-    def __init__(self, observation_size: int, action_space: spaces.Space, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, observation_size: int, action_space: spaces.Space, hidden: Sequence[int], images: Sequence[Part] = ()
+    ) -> None:
         super().__init__()
         self.action_space = action_space
         self.discrete = isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete)
@@ -92,12 +97,13 @@ class Actor(nn.Module):
                 f"no actor for the action space {action_space!r}; "
                 "allowed: Discrete, MultiDiscrete, Box with finite bounds"
             )
-        self.trunk = MLP(observation_size, hidden[:-1], hidden[-1])
+        self.reader = ImageReader(images, observation_size, hidden[0])
+        self.trunk = MLP(self.reader.size, hidden[:-1], hidden[-1])
         self.readout = nn.Linear(hidden[-1], outputs)
 
     def hidden_and_outputs(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last hidden layer (..., width) and the outputs: logits, or mean and raw log-scale."""
-        hidden = torch.relu(self.trunk(observation))
+        hidden = torch.relu(self.trunk(self.reader(observation)))
         return hidden, self.readout(hidden)
 
     def distribution(self, outputs: Tensor) -> Categorical | SquashedGaussian:

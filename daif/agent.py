@@ -25,7 +25,7 @@ from daif.metrics import Metrics
 from daif.optimiser import OwnedAdam
 from daif.outcomes import OutcomePreference, OutcomeScale
 from daif.policy_encoding import policy_encoding
-from daif.preference import observed_column, preference_of
+from daif.preference import Preference, observed_column, preference_of
 from daif.randomness import OwnedRandomness
 from world_models.likelihood import ObservationCodec, View
 from world_models.overshooting_vae import OvershootingVAE
@@ -70,11 +70,11 @@ class DAIFAgent:
         self.codec = ObservationCodec(self.observation_space).to(self.device)
         spec = self._preference_spec()
         self.weights = OutcomePreference.parse(spec) if _weighs_outcomes(spec) else OutcomePreference(())
-        self.preference = preference_of(spec, self.codec)
+        self._observed_preference = None if self.weights.names else preference_of(spec, self.codec)
         self.preferred_column = observed_column(spec, self.codec)
         self.view = View(self.codec, c.observe, pooled=c.pooled).to(self.device)
         inputs = self.view.size + len(self.weights.free)
-        self.actor = Actor(inputs, self.action_space, c.actor_hidden).to(self.device)
+        self.actor = Actor(inputs, self.action_space, c.actor_hidden, self.view.images).to(self.device)
         self.encoding = policy_encoding(c.policy_encoding, self.actor, inputs, c.probes).to(self.device)
         outcomes = len(self.weights.names)
         self.scale = OutcomeScale(c.horizon, outcomes).to(self.device)
@@ -93,8 +93,9 @@ class DAIFAgent:
             self.optimisers |= {f"transition-{i}": pair[0], f"model-{i}": pair[1]}
         self.critic: Critic | None = None
         if c.critic != "none":
-            size, discrete = self.actor.action_size, self.actor.discrete
-            self.critic = Critic(inputs, size, discrete, outcomes, c.critic_hidden, c.critic_members).to(self.device)
+            size, discrete, images = self.actor.action_size, self.actor.discrete, self.view.images
+            critic = Critic(inputs, size, discrete, outcomes, c.critic_hidden, c.critic_members, images)
+            self.critic = critic.to(self.device)
             online = self.critic.online.parameters()
             self.optimisers["critic"] = OwnedAdam(online, c.critic_learning_rate, c.max_gradient_norm)
         self.log_temperature = torch.nn.Parameter(
@@ -109,6 +110,8 @@ class DAIFAgent:
         """One for the transition θ_s (and the policy encoding), another for encoder φ_s and decoder θ_o."""
         c = self.config
         transition = [*model.transition_net.parameters(), *self.encoding.parameters()]
+        if model.outcome_net is not None:
+            transition += model.outcome_net.parameters()
         owned = {id(parameter) for parameter in transition}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in owned]
         return (
@@ -128,6 +131,14 @@ class DAIFAgent:
         """What actor and critic see: flattened observations (B, O) and relative preference weights (B, C) -> (B, I)."""
         seen = self.view(self.codec.normalise(observation))
         return torch.cat([seen, self.weights.features(relative)], -1) if self.weights.free else seen
+
+    def preference(self, relative: Tensor | None = None) -> Preference:
+        """Ψ, for relative weights (B, C) of the outcomes where it weighs any; by default the reference weights."""
+        if self._observed_preference is not None:
+            return self._observed_preference
+        weights = self.weights.reference().to(self.device)
+        weights = (weights if relative is None else weights * relative) / self.config.outcome_scale
+        return self.scale.surprise(weights, self.config.horizon)
 
     def policy_entropy(self, policy: Categorical | SquashedGaussian) -> Tensor:
         """Entropy of a policy (B,) in nats; of a squashed Gaussian by one draw."""

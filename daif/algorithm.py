@@ -16,7 +16,7 @@ from daif.critic import combine, weigh
 from daif.expected_free_energy import ExpectedFreeEnergy, expected_free_energy
 from daif.interaction import Interaction
 from daif.memory import Rows
-from world_models.losses import complexity, reconstruction_loss, transition_loss
+from world_models.losses import complexity, outcome_loss, reconstruction_loss, transition_loss
 
 if TYPE_CHECKING:
     from daif.agent import DAIFAgent
@@ -53,13 +53,18 @@ def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tens
     model.train()
 
     s_t = model.encode(o_t).rsample()
-    p_s_next = model.transition(s_t, agent.code(rows))
+    code = agent.code(rows)
+    p_s_next = model.transition(s_t, code)
     q_s_next = model.encode(o_next)
     l_s = (share * transition_loss(q_s_next, p_s_next)).sum()  # line 13
-    prediction = model.decode(p_s_next.rsample())
-    inaccuracy = (share * reconstruction_loss(prediction, o_next, agent.standardise(rows))).sum()  # line 14
+    prediction = model.predict(s_t, code, p_s_next.rsample())
+    inaccuracy = reconstruction_loss(prediction.observation, o_next)  # line 14
+    outcomes = outcome_loss(prediction.outcomes, agent.standardise(rows))  # departure: outcomes of the jump
+    inaccuracy = (share * (inaccuracy + outcomes)).sum()
     divergence = (share * complexity(q_s_next)).sum()
     l_o = inaccuracy + agent.config.beta * divergence  # line 15
+    if model.outcome_net is not None:  # departure: outcomes are predicted by θ_s
+        l_s = l_s + (share * outcomes).sum()
     if agent.config.autoencode:  # departure: the decoder reads the state of õ_{t+H} too
         l_o = l_o + (share * reconstruction_loss(model.decode(q_s_next.rsample()), o_next)).sum()
 
@@ -103,7 +108,8 @@ def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tup
     policy = agent.actor(features)
     if not (agent.critic is not None or c.action_conditioned):
         code = agent.with_horizon(agent.encoding(agent.actor, features))
-        g = expected_free_energy(agent.models, agent.preference, agent.codec.normalise(observations), code, agent.efe)
+        o_t = agent.codec.normalise(observations)
+        g = expected_free_energy(agent.models, agent.preference(relative), o_t, code, agent.efe)
         entropy = agent.policy_entropy(policy)
         return (g.total - agent.temperature * entropy).mean(), g, entropy
 
@@ -112,11 +118,13 @@ def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tup
         action, log_prob = policy.rsample_with_log_prob()
         g = first_action_free_energy(agent, observations, features, relative, action)
         return (g.total + agent.temperature * log_prob).mean(), g, -log_prob
-    by_action = first_action_free_energy(agent, observations, features, relative, None)  # (B, A)
+    fits = c.policy_update == "posterior"  # departure: the action posterior softmax(-G / temperature) is fitted
+    with torch.set_grad_enabled(not fits):
+        by_action = first_action_free_energy(agent, observations, features, relative, None)  # (B, A)
     entropy = policy.entropy()
     g = ExpectedFreeEnergy(*((policy.probs * term).sum(-1) for term in vars(by_action).values()))
-    if c.policy_update == "posterior":  # departure: the action posterior softmax(-G / temperature) is fitted
-        posterior = torch.softmax(-by_action.total.detach() / agent.temperature, -1)
+    if fits:
+        posterior = torch.softmax(-by_action.total / agent.temperature, -1)
         return -(posterior * policy.logits).sum(-1).mean(), g, entropy
     return (g.total - agent.temperature * entropy).mean(), g, entropy
 
@@ -130,15 +138,15 @@ def first_action_free_energy(
         values = combine(values, relative, agent.config.pessimistic)
         total, state, parameter = weigh(values.unsqueeze(0), relative)[0], values[..., -2], values[..., -1]
         return ExpectedFreeEnergy(total, total - state - parameter, state, parameter)
-    o_t, encoding = agent.codec.normalise(observations), agent.encoding(agent.actor, features)
-    if action is not None:
+    encoding = agent.encoding(agent.actor, features)
+    if action is None:  # all of them: (A, B, P)
+        actions = torch.eye(agent.actor.action_size, device=features.device).unsqueeze(1).expand(-1, len(features), -1)
+        code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)
+    else:
         code = agent.with_horizon(encoding, action)
-        return expected_free_energy(agent.models, agent.preference, o_t, code, agent.efe)
-    actions = torch.eye(agent.actor.action_size, device=o_t.device).unsqueeze(1).expand(-1, len(o_t), -1)
-    code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)  # (A, B, P)
-    o_t = o_t.expand(len(actions), -1, -1)
-    g = expected_free_energy(agent.models, agent.preference, o_t, code, agent.efe)
-    return ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
+    o_t = agent.codec.normalise(observations)
+    g = expected_free_energy(agent.models, agent.preference(relative), o_t, code, agent.efe)
+    return g if action is not None else ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
 
 
 # Departure: the critic (see `daif.critic`), off by default.
@@ -191,5 +199,5 @@ def epistemic_terms(agent: DAIFAgent, rows: Rows) -> Tensor:
     if not (preference_weight or settings.state_weight or settings.parameter_weight):
         return torch.zeros(len(rows.valid), 2, device=rows.valid.device)
     o_t = agent.codec.normalise(rows.observation)
-    g = expected_free_energy(agent.models, agent.preference, o_t, agent.code(rows), settings)
+    g = expected_free_energy(agent.models, agent.preference(), o_t, agent.code(rows), settings)
     return torch.stack([g.state + g.preference, g.parameter], -1)

@@ -141,6 +141,8 @@ class DAIFConfig:
     """Count the policy's entropy in the critic's targets (maximum-entropy control)."""
     outcome_scale: float = 1.0
     """Cost that counts for one nat of surprise."""
+    outcome_head: Literal["state", "jump"] = "state"
+    """Outcomes are read from the predicted state s_{t+H}, or predicted by θ_s from (s̃_t, π̂ [, a] [, h])."""
     run_time_weights: dict[str, float] = field(default_factory=dict)
     """Weights of the preference's outcomes after training, by name; by default the middle of each range."""
     steps: int = 1
@@ -195,7 +197,9 @@ class DAIFConfig:
     @property
     def world_model(self) -> WorldModelConfig:
         """The sizes of the world model."""
-        return WorldModelConfig(self.latent_dim, self.hidden, "relu", self.dropout, self.max_variance)
+        return WorldModelConfig(
+            self.latent_dim, self.hidden, "relu", self.dropout, self.max_variance, self.outcome_head
+        )
 
     @property
     def efe(self) -> EFESettings:

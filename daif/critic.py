@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from generative.nn import average_
+from world_models.images import ImageReader
+from world_models.likelihood import Part
 
 EPISTEMIC = 2
 """The components behind the outcomes: state and parameter uncertainty."""
@@ -40,11 +43,14 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleMLP(nn.Module):
-    """Independent perceptrons evaluated together: (batch, inputs) -> (members, batch, outputs)."""
+    """Independent perceptrons behind one reader of images: (batch, inputs) -> (members, batch, outputs)."""
 
-    def __init__(self, members: int, inputs: int, hidden: tuple[int, ...], outputs: int) -> None:
+    def __init__(
+        self, members: int, inputs: int, hidden: tuple[int, ...], outputs: int, images: Sequence[Part] = ()
+    ) -> None:
         super().__init__()
-        sizes = [inputs, *hidden, outputs]
+        self.reader = ImageReader(images, inputs, hidden[0])
+        sizes = [self.reader.size, *hidden, outputs]
         self.members = members
         maps = [EnsembleLinear(members, a, b) for a, b in pairwise(sizes)]
         nn.init.zeros_(maps[-1].weight)
@@ -52,7 +58,8 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Evaluate every member on the same batch."""
-        values = features.expand(self.members, *features.shape)
+        seen = self.reader(features)
+        values = seen.expand(self.members, *seen.shape)
         for layer in self.layers[:-1]:
             values = torch.relu(layer(values))
         return self.layers[-1](values)
@@ -68,19 +75,21 @@ class Critic(nn.Module):
         outcomes: C, number of outcomes; the two epistemic terms are two more components.
         hidden: widths of the hidden layers.
         members: size of the ensemble.
+        images: parts of the features that convolutions read.
     """
 
     def __init__(
-        self, inputs: int, action_size: int, discrete: bool, outcomes: int, hidden: tuple[int, ...], members: int
-    ) -> None:
+        self, inputs: int, action_size: int, discrete: bool, outcomes: int, hidden: tuple[int, ...], members: int,
+        images: Sequence[Part] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.discrete = discrete
         self.action_size = action_size
         self.components = outcomes + EPISTEMIC
         if discrete:
-            self.online = EnsembleMLP(members, inputs, hidden, (1 + action_size) * self.components)
+            self.online = EnsembleMLP(members, inputs, hidden, (1 + action_size) * self.components, images)
         else:
-            self.online = EnsembleMLP(members, inputs + action_size, hidden, self.components)
+            self.online = EnsembleMLP(members, inputs + action_size, hidden, self.components, images)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     def forward(self, features: Tensor, action: Tensor | None = None, *, target: bool = False) -> Tensor:

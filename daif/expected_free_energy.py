@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from daif.preference import Preference
 from generative.divergences import Reduction, entropy
@@ -69,19 +70,19 @@ def expected_free_energy(
     code: Tensor,
     settings: EFESettings,
 ) -> ExpectedFreeEnergy:
-    """Estimate G for normalised observations õ_t (..., O) and transition codes (..., P).
+    """Estimate G for normalised observations õ_t (B, O) and transition codes (B, P), or (A, B, P) for A first actions.
 
-    The first model speaks for G1 and G2. Dropout is off but for G3, where its masks are the samples of θ if there is
-    but one model.
+    First actions are compared with the same states s̃_t and the same noise of s̃_{t+H}. The first model speaks for G1 and
+    G2. Dropout is off but for G3, where its masks are the samples of θ if there is but one model.
     """
     model = models[0]
-    s_t = model.encode(observation).rsample()  # lines 21, 22
+    s_t = _state(model, observation, code)  # lines 21, 22
     p_s_next = model.transition(s_t, code)  # line 24
     if settings.estimator == "analytic":
         s_next = p_s_next.mean.unsqueeze(0)
     else:
-        s_next = p_s_next.rsample(torch.Size([settings.samples]))  # line 25
-    prediction = model.decode(s_next)  # line 26
+        s_next = _draws(p_s_next, settings.samples, len(observation))  # line 25
+    prediction = model.predict(s_t, code, s_next)  # line 26
     zero = torch.zeros_like(s_next[0, ..., 0])
 
     g1 = preference(prediction).mean(0) if settings.preference_weight else zero  # line 29
@@ -99,15 +100,29 @@ def expected_free_energy(
     return ExpectedFreeEnergy(g1 + g2 + g3, g1, g2, g3)
 
 
+def _state(model: OvershootingVAE, observation: Tensor, code: Tensor) -> Tensor:
+    """Draw s̃_t ~ Q_φs(s | õ_t), the same for all first actions: (B, O) and codes (..., B, P) -> (..., B, S)."""
+    s_t = model.encode(observation).rsample()
+    return s_t.expand(*code.shape[:-1], s_t.shape[-1])
+
+
+def _draws(p_s_next: Distribution, samples: int, batch: int) -> Tensor:
+    """Draw states (samples, ..., B, S) of a distribution of batch shape (..., B), whose noise is shared over `...`."""
+    if p_s_next.batch_shape == (batch,):
+        return p_s_next.rsample(torch.Size([samples]))
+    noise = torch.randn(samples, *p_s_next.mean.shape[-2:], device=p_s_next.mean.device, dtype=p_s_next.mean.dtype)
+    return p_s_next.mean + p_s_next.stddev * noise.unsqueeze(1)
+
+
 def parameter_uncertainty(
     models: Sequence[OvershootingVAE], observation: Tensor, s_t: Tensor, code: Tensor, settings: EFESettings
 ) -> Tensor:
     """G3 of the first model's states s̃_t (..., S): E_θ H[o | s̃, θ] over θ, minus the entropy of one prediction."""
     if len(models) > 1:  # departure: θ by an ensemble
         outputs = [
-            model.decoder(model.transition(model.encode(observation).rsample(), code).rsample()) for model in models
+            model.decoder(model.transition(_state(model, observation, code), code).rsample()) for model in models
         ]
-        fresh = models[0].prediction(torch.stack(outputs)).observation
+        fresh = models[0].observation(torch.stack(outputs))
     else:
         fresh = _under_dropout(models[0], "fresh", s_t, code, settings.inner_samples)
     if settings.parameter_estimator == "mixture":  # departure: the mixture's entropy
@@ -115,7 +130,7 @@ def parameter_uncertainty(
     elif len(models) > 1:
         p_s_next = models[0].transition(s_t, code)
         s_next = p_s_next.rsample(torch.Size([len(models)]))
-        second = models[0].decode(s_next).observation.entropy(settings.reduction).mean(0)
+        second = models[0].decode(s_next).entropy(settings.reduction).mean(0)
     else:
         same = _under_dropout(models[0], "same", s_t, code, settings.inner_samples)
         second = same.entropy(settings.reduction).mean(0)
@@ -129,4 +144,4 @@ def _under_dropout(
     shape = torch.Size([samples])
     with sampled_theta(model, theta):
         s_next = model.transition(s_t.expand(shape + s_t.shape), code.expand(shape + code.shape)).rsample()
-        return model.decode(s_next).observation
+        return model.decode(s_next)

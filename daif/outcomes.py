@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from world_models.overshooting_vae import Prediction
 
 
 @dataclass(frozen=True)
@@ -140,5 +142,19 @@ class OutcomeScale(nn.Module):
 
     def standardise(self, outcomes: Tensor, horizon: Tensor) -> Tensor:
         """Return (y − mean_h) / std_h, clipped at ±20."""
-        std = (self.second_moment - self.mean.square()).clamp_min(1e-12).sqrt().clamp_min(1e-6)
-        return ((outcomes - self.mean[horizon]) / std[horizon]).clamp(-20.0, 20.0)
+        return ((outcomes - self.mean[horizon]) / self.std[horizon]).clamp(-20.0, 20.0)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviations (horizon + 1, C)."""
+        return (self.second_moment - self.mean.square()).clamp_min(1e-12).sqrt().clamp_min(1e-6)
+
+    def surprise(self, weights: Tensor, horizon: int) -> Callable[[Prediction], Tensor]:
+        """Return −log Ψ = ω · y up to a constant, of predicted outcomes of h decisions, for weights ω (..., C)."""
+        mean, std = self.mean[horizon], self.std[horizon]
+
+        def surprise(prediction: Prediction) -> Tensor:
+            assert prediction.outcomes is not None
+            return (weights * (prediction.outcomes.mean * std + mean)).sum(-1)
+
+        return surprise

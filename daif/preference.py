@@ -1,7 +1,7 @@
 """Preference mappings Ψ: the probability that a predicted observation is preferred, as its surprise −log Ψ in nats.
 
 observation:NAME[i]   the expected value of component i of an observation part on [0, 1] (the paper: the score)
-reward                Ψ ∝ exp(predicted reward of the jump): the surprise is minus the reward
+reward                Ψ ∝ exp(r / scale) of the predicted reward r of the jump
 outcomes:y=w,z=a..b   Ψ ∝ exp(−ω · y / scale) of predicted outcomes (see `daif.outcomes`)
 goal=v1,v2,...        Ψ = exp(−½ mean (o − v)²) in normalised units; `_` leaves a component free
 module:function       a function of a `Prediction` that returns Ψ
@@ -82,17 +82,8 @@ def _user(spec: str) -> Preference:
     return lambda prediction: surprise(function(prediction))
 
 
-def outcome_surprise(prediction: Prediction) -> Tensor:
-    """Return the sum of the predicted (standardised) costs, which is −log Ψ up to a constant."""
-    if prediction.outcomes is None:
-        raise ValueError("this preference needs a world model that predicts outcomes")
-    return prediction.outcomes.mean.sum(-1)
-
-
 def preference_of(spec: str, codec: ObservationCodec) -> Preference:
-    """Return the preference that a specification names; ValueError in one sentence for one that can't be."""
-    if spec == "reward" or spec.startswith("outcomes:"):
-        return outcome_surprise
+    """Return the preference over observations that a specification names; ValueError in one sentence for another."""
     if spec.startswith("observation:"):
         part, index = _observed_component(spec, codec)
         return lambda prediction: surprise(prediction.observation.part_mean(part.name)[..., index])

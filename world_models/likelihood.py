@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -307,6 +307,9 @@ class View(nn.Module):
             if name not in known:
                 raise ValueError(f"no observation part {name!r}; parts: {', '.join(map(repr, known))}")
         select, count = [], []
+        self.images: list[Part] = []
+        """The images that are seen, with the columns that they have in the view."""
+        start = 0
         for part in codec.parts:
             if names and part.name not in names:
                 continue
@@ -316,6 +319,9 @@ class View(nn.Module):
                 columns = columns.unflatten(1, (components, part.categories[0])).sum(1)
                 columns = columns.repeat_interleave(components + 1, 1)
                 counts = torch.arange(components + 1.0).repeat(part.categories[0])
+            if part.image_shape is not None:
+                self.images.append(replace(part, start=start))
+            start += len(counts)
             select.append(columns)
             count.append(counts)
         self.register_buffer("select", torch.cat(select, 1), persistent=False)

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from generative.distributions import standard_normal
 from generative.divergences import kl
-from world_models.overshooting_vae import Prediction
+from world_models.likelihood import ObservationDistribution
 
 
 def transition_loss(q_s_next: Distribution, p_s_next: Distribution) -> Tensor:
@@ -23,9 +23,11 @@ def complexity(q_s_next: Distribution) -> Tensor:
     return kl(q_s_next, standard_normal(q_s_next.mean))
 
 
-def reconstruction_loss(prediction: Prediction, observation: Tensor, outcomes: Tensor | None = None) -> Tensor:
-    """−log P_θo(o_{t+H} | s̃_{t+H}) (line 14), and of the outcomes where the model predicts any."""
-    loss = -prediction.observation.log_prob(observation)
-    if prediction.outcomes is not None and outcomes is not None:
-        loss = loss - prediction.outcomes.log_prob(outcomes)
-    return loss
+def reconstruction_loss(prediction: ObservationDistribution, observation: Tensor) -> Tensor:
+    """−log P_θo(o_{t+H} | s̃_{t+H}) (line 14)."""
+    return -prediction.log_prob(observation)
+
+
+def outcome_loss(prediction: Distribution | None, outcomes: Tensor) -> Tensor:
+    """−log P(y | ...) of the standardised outcomes (B, C) of a jump; 0 where the model predicts none."""
+    return -prediction.log_prob(outcomes) if prediction is not None else outcomes.new_zeros(len(outcomes))

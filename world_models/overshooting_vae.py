@@ -2,21 +2,27 @@
 
     encoder     Q_φs(s | o)                              o -> s
     transition  P_θs(s_{t+H} | s_t, π̂ [, a_t] [, h])     s, code -> s'
-    decoder     P_θo(o | s) [and outcomes of the jump]   s -> o
+    decoder     P_θo(o | s)                              s -> o
+    outcomes    P_θo(y | s) or P_θs(y | s_t, π̂ ...)      what the decisions of the jump bring, where any is asked for
 
 Source: arXiv 2505.19867; Algorithm 1's "run Model".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from generative.distributions import bounded_gaussian, gaussian
-from generative.nn import MLP, ConvDecoder, ConvEncoder
+from generative.names import unknown
+from generative.nn import MLP, ConvDecoder
+from world_models.images import ImageReader
 from world_models.likelihood import ObservationCodec, ObservationDistribution
 
 
@@ -34,6 +40,9 @@ class WorldModelConfig:
     """Dropout probability; dropout samples θ in the parameter-epistemic term."""
     max_variance: float = 1.5
     """λ_s, the upper bound of the state variance."""
+    outcome_head: Literal["state", "jump"] = "state"
+    """Outcomes of a jump are read from the state behind it, by the decoder ("state"), or predicted beside it from the
+    state before it and its code ("jump"): what was lost on the way need not show in the state that follows."""
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
@@ -45,14 +54,22 @@ class WorldModelConfig:
             raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
         if not self.max_variance > 0.0:
             raise ValueError(f"max_variance is {self.max_variance}; it must be positive")
+        if self.outcome_head not in ("state", "jump"):
+            raise ValueError(unknown("outcome_head", self.outcome_head, ("state", "jump")))
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the decoder says of a state: an observation and the outcomes collected on the way to it."""
+    """What the model says of a jump: the observation behind it and the standardised outcomes collected on the way."""
 
-    observation: ObservationDistribution
+    decode: Callable[[], ObservationDistribution]
+    """Decodes the observation when it is first asked for."""
     outcomes: Distribution | None
+
+    @cached_property
+    def observation(self) -> ObservationDistribution:
+        """P_θo(o | s) behind the jump."""
+        return self.decode()
 
 
 class OvershootingVAE(nn.Module):
@@ -61,7 +78,7 @@ class OvershootingVAE(nn.Module):
     Args:
         codec: the observation's layout and likelihood.
         code_dim: size of the transition's condition (policy encoding, action, horizon features).
-        num_outcomes: size of the standardised outcomes that the decoder also predicts; 0 for none.
+        num_outcomes: size of the standardised outcomes that are predicted too; 0 for none.
         config: sizes.
     """
 
@@ -71,18 +88,16 @@ class OvershootingVAE(nn.Module):
         self.num_outcomes = num_outcomes
         self._codec = (codec,)  # a tuple, so that the codec's buffers are saved once, with their owner
         size = 2 * config.latent_dim
-        images = [part for part in codec.parts if part.image_shape is not None]
-        self.image_encoders = nn.ModuleList(
-            ConvEncoder(part.image_shape, config.hidden[0]) for part in images if part.image_shape
-        )
-        self.image_decoders = nn.ModuleList(
-            ConvDecoder(config.hidden[0], part.image_shape) for part in images if part.image_shape
-        )
-        vector = codec.size - sum(part.size for part in images) + len(images) * config.hidden[0]
-        parameters = codec.num_parameters - sum(part.size for part in images) + len(images) * config.hidden[0]
-        self.encoder = self._mlp(vector, size)
+        self.reader = ImageReader(codec.parts, codec.size, config.hidden[0])
+        self.image_decoders = nn.ModuleList(ConvDecoder(config.hidden[0], shape) for _, shape in self.reader.images)
+        parameters = codec.num_parameters - codec.size + self.reader.size
+        self.encoder = self._mlp(self.reader.size, size)
         self.transition_net = self._mlp(config.latent_dim + code_dim, size)
-        self.decoder = self._mlp(config.latent_dim, parameters + 2 * num_outcomes)
+        decoded = 2 * num_outcomes if config.outcome_head == "state" else 0
+        self.decoder = self._mlp(config.latent_dim, parameters + decoded)
+        self.outcome_net: MLP | None = None
+        if num_outcomes and not decoded:
+            self.outcome_net = self._mlp(config.latent_dim + code_dim, 2 * num_outcomes)
 
     def _mlp(self, inputs: int, outputs: int) -> MLP:
         c = self.config
@@ -95,40 +110,34 @@ class OvershootingVAE(nn.Module):
 
     def encode(self, observation: Tensor) -> Distribution:
         """Q_φs(s | o): normalised observation (..., O) -> diagonal Gaussian over the state (..., S)."""
-        if self.image_encoders:
-            observation = self._encode_images(observation)
-        return bounded_gaussian(self.encoder(observation), self.config.max_variance)
+        return bounded_gaussian(self.encoder(self.reader(observation)), self.config.max_variance)
 
     def transition(self, state: Tensor, code: Tensor) -> Distribution:
         """P_θs(s_{t+H} | s_t, code): states (..., S) and codes (..., P) -> diagonal Gaussian over (..., S)."""
         return bounded_gaussian(self.transition_net(torch.cat([state, code], -1)), self.config.max_variance)
 
-    def decode(self, state: Tensor) -> Prediction:
-        """P_θo(o | s): states (..., S) -> the distributions of the observation and of the outcomes."""
-        return self.prediction(self.decoder(state))
+    def decode(self, state: Tensor) -> ObservationDistribution:
+        """P_θo(o | s): states (..., S) -> the distribution of the observation."""
+        return self.observation(self.decoder(state))
 
-    def prediction(self, output: Tensor) -> Prediction:
-        """Turn the decoder's output (..., parameters) into distributions."""
-        split = output.shape[-1] - 2 * self.num_outcomes
-        parameters = self._decode_images(output[..., :split]) if self.image_decoders else output[..., :split]
-        outcomes = gaussian(output[..., split:], min_scale=0.05) if self.num_outcomes else None
-        return Prediction(self.codec.distribution(parameters), outcomes)
+    def predict(self, state: Tensor, code: Tensor, next_state: Tensor) -> Prediction:
+        """What follows a jump from states (..., S) with codes (..., P) to states (samples, ..., S)."""
+        if self.outcome_net is None:
+            output = self.decoder(next_state)
+            raw = output[..., output.shape[-1] - 2 * self.num_outcomes :]
+            return Prediction(lambda: self.observation(output), self._outcomes(raw))
+        raw = self.outcome_net(torch.cat([state, code], -1))
+        raw = raw.expand(*next_state.shape[:-1], raw.shape[-1])
+        return Prediction(lambda: self.decode(next_state), self._outcomes(raw))
 
-    def _encode_images(self, observation: Tensor) -> Tensor:
-        encoders = iter(self.image_encoders)
-        pieces: list[Tensor] = []
-        for part in self.codec.parts:
-            values = observation[..., part.columns]
-            if part.image_shape is not None:
-                channels, height, width = part.image_shape
-                lead = values.shape[:-1]
-                if part.channels_last:
-                    images = values.reshape(-1, height, width, channels).movedim(-1, 1)
-                else:
-                    images = values.reshape(-1, channels, height, width)
-                values = torch.relu(next(encoders)(images)).unflatten(0, lead)
-            pieces.append(values)
-        return torch.cat(pieces, -1)
+    def _outcomes(self, raw: Tensor) -> Distribution | None:
+        return gaussian(raw, min_scale=0.05) if self.num_outcomes else None
+
+    def observation(self, output: Tensor) -> ObservationDistribution:
+        """Turn the decoder's output (..., parameters) into the distribution of an observation."""
+        decoded = 0 if self.outcome_net is not None else 2 * self.num_outcomes
+        parameters = output[..., : output.shape[-1] - decoded]
+        return self.codec.distribution(self._decode_images(parameters) if self.image_decoders else parameters)
 
     def _decode_images(self, parameters: Tensor) -> Tensor:
         decoders = iter(self.image_decoders)

@@ -13,6 +13,7 @@ from daif.actor import Actor
 from daif.agent import DAIFAgent
 from daif.algorithm import epistemic_terms, learn_model
 from daif.config import DAIFConfig
+from envs.toy import IdentityEnv
 
 ALGORITHM_1 = {"epochs": 4, "iterations": 2, "horizon": 10, "memory": 4, "model_batch": 4, "policy_batch": 4}
 CRITIC = {
@@ -224,3 +225,38 @@ def test_impossible_settings_are_refused_in_one_sentence(settings: dict, message
     with pytest.raises(ValueError, match=message) as error:
         agent_for("CartPole-v1", ALGORITHM_1 | settings)
     assert "\n" not in str(error.value)
+
+
+class Quadrants(gym.ObservationWrapper):
+    """A camera over the contextual bandit: a bright dot somewhere in the quadrant that is the best action."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        camera = spaces.Box(0, 255, (8, 8, 1), np.uint8)
+        self.observation_space = spaces.Dict({"camera": camera, "speed": spaces.Box(-1.0, 1.0, (1,))})
+
+    def observation(self, observation: int) -> dict[str, np.ndarray]:
+        rng = self.unwrapped.np_random
+        camera = rng.integers(0, 30, size=(8, 8, 1), dtype=np.uint8)
+        row, column = rng.integers(0, 4, size=2) + 4 * np.array([observation // 2, observation % 2])
+        camera[row, column] = 255
+        return {"camera": camera, "speed": np.zeros(1, np.float32)}
+
+
+def test_actor_and_critic_read_images_by_convolutions() -> None:
+    def make_envs(num_envs: int, seed: int) -> VectorEnv:
+        envs = [lambda: Quadrants(IdentityEnv(actions=4, steps=50)) for _ in range(num_envs)]
+        return SyncVectorEnv(envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    settings = {
+        "epochs": 4, "iterations": 25, "num_envs": 8, "horizon": 1, "segment": 8, "memory": 100, "preference": "reward",
+        "action_conditioned": True, "policy_encoding": "none", "state_weight": 0.0, "parameter_weight": 0.0,
+        "model_steps": 0, "critic": "discounted", "discount": 0.5, "critic_learning_rate": 2e-3, "policy_steps": 8,
+        "policy_batch": 64, "policy_update": "posterior", "actor_learning_rate": 2e-3, "entropy_weight": 0.1,
+        "warm_up": 5,
+    }  # fmt: skip
+    env = Quadrants(IdentityEnv())
+    agent = DAIFAgent(env.observation_space, env.action_space, DAIFConfig(**settings), seed=0)
+    assert len(agent.actor.reader.encoders) == 1
+    rewards = [agent.learn_epoch(make_envs, epoch)["rollout/reward_mean"] for epoch in range(4)]
+    assert rewards[0] < 0.5 < 0.8 < rewards[-1], "a random policy finds a quarter"

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from daif.agent import DAIFAgent
-from daif.algorithm import improve_policy, learn_model, policy_loss
+from daif.algorithm import first_action_free_energy, improve_policy, learn_model, policy_loss
 from daif.config import DAIFConfig
 from daif.expected_free_energy import expected_free_energy
 from daif.memory import Segment
@@ -137,7 +137,7 @@ def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
     with torch.no_grad():
         torch.manual_seed(0)
         batched = torch.stack(
-            [expected_free_energy(agent.models, agent.preference, o, code, agent.config.efe).total for _ in range(30)]
+            [expected_free_energy(agent.models, agent.preference(), o, code, agent.config.efe).total for _ in range(30)]
         )
         looped = []
         for _ in range(30):  # Algorithm 1 as it is written: one state, then S1 draws one after another
@@ -145,10 +145,43 @@ def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
             p = agent.models[0].transition(s, code)
             terms = []
             for _ in range(40):
-                prediction = agent.models[0].decode(p.mean if estimator == "analytic" else p.rsample())
+                s_next = p.mean if estimator == "analytic" else p.rsample()
+                prediction = agent.models[0].predict(s, code, s_next)
                 q = agent.models[0].encode(prediction.observation.rsample())
-                terms.append(agent.preference(prediction) + (q.entropy() - p.entropy()) / agent.config.latent_dim)
+                terms.append(agent.preference()(prediction) + (q.entropy() - p.entropy()) / agent.config.latent_dim)
             looped.append(torch.stack(terms).mean(0))
     difference = batched.mean(0) - torch.stack(looped).mean(0)
     error = (batched.var(0) / 30 + torch.stack(looped).var(0) / 30).sqrt()
     assert (difference.abs() < 4 * error + 1e-3).all()
+
+
+def test_outcomes_are_weighed_in_their_own_units_for_each_observation() -> None:
+    weights = {"preference": "outcomes:lost=1..100,wasted=2", "outcome_scale": 5.0, "outcome_head": "jump"}
+    agent = _agent("gaussian", action_conditioned=True, state_weight=0.0, parameter_weight=0.0, **weights)
+    agent.scale.mean[-1], agent.scale.second_moment[-1] = torch.tensor([3.0, 7.0]), torch.tensor([13.0, 58.0])
+    o = _observations(agent)
+    relative = torch.tensor([[0.1, 1.0], [1.0, 1.0], [10.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    features = agent.features(o, relative)
+    with torch.no_grad():
+        torch.manual_seed(3)
+        g = first_action_free_energy(agent, o, features, relative, None).total
+        torch.manual_seed(3)
+        state = agent.models[0].encode(agent.codec.normalise(o)).rsample()
+        for i in range(3):
+            action = torch.eye(3, dtype=torch.float64)[i].expand(4, -1)
+            code = agent.with_horizon(agent.encoding(agent.actor, features), action)
+            predicted = agent.models[0].predict(state, code, state.unsqueeze(0)).outcomes
+            assert predicted is not None
+            y = predicted.mean[0] * torch.tensor([2.0, 3.0]) + torch.tensor([3.0, 7.0])  # standard deviations 2 and 3
+            by_hand = (torch.tensor([[1.0, 2.0], [10.0, 2.0], [100.0, 2.0], [10.0, 2.0]]) * y).sum(-1) / 5.0
+            torch.testing.assert_close(g[:, i], by_hand, check_dtype=False, rtol=1e-5, atol=1e-5)
+
+
+def test_first_actions_share_their_noise() -> None:
+    agent = _agent("unit", action_conditioned=True, dropout=0.0, parameter_weight=0.0, state_weight=0.0)
+    with torch.no_grad():  # a transition that does not read the action: all actions must have the same G, draw by draw
+        agent.models[0].transition_net[0].weight[:, -3:] = 0.0
+        o = _observations(agent)
+        relative = torch.ones(len(o), 0)
+        g = first_action_free_energy(agent, o, agent.features(o, relative), relative, None).total
+    torch.testing.assert_close(g, g[:, :1].expand_as(g))

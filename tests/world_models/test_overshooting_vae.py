@@ -8,7 +8,7 @@ from gymnasium import spaces
 from generative.divergences import entropy, kl
 from generative.nn import sampled_theta
 from world_models.likelihood import ObservationCodec
-from world_models.losses import complexity, reconstruction_loss, transition_loss
+from world_models.losses import complexity, outcome_loss, reconstruction_loss, transition_loss
 from world_models.overshooting_vae import OvershootingVAE, WorldModelConfig
 
 
@@ -33,11 +33,13 @@ def test_losses_are_the_closed_forms() -> None:
     to_normal = 0.5 * (q.variance + q.mean.square() - 1.0 - q.variance.log()).sum(-1)
     torch.testing.assert_close(complexity(q), to_normal)
     torch.testing.assert_close(kl(q, p, "mean"), by_hand / 4)
-    prediction = model.decode(q.mean)
+    prediction = model.predict(torch.randn(6, 4), torch.randn(6, 3), q.mean)
     observation, outcomes = torch.randn(6, 5), torch.randn(6, 2)
+    expected = -prediction.observation.log_prob(observation)
+    torch.testing.assert_close(reconstruction_loss(prediction.observation, observation), expected)
     assert prediction.outcomes is not None
-    expected = -prediction.observation.log_prob(observation) - prediction.outcomes.log_prob(outcomes)
-    torch.testing.assert_close(reconstruction_loss(prediction, observation, outcomes), expected)
+    torch.testing.assert_close(outcome_loss(prediction.outcomes, outcomes), -prediction.outcomes.log_prob(outcomes))
+    assert not outcome_loss(None, outcomes).any()
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (3, 9, 7)])
@@ -50,9 +52,9 @@ def test_images_go_through_convolutions_in_either_layout(shape: tuple[int, int, 
     assert float(o.min()) >= 0.0
     assert float(o.max()) <= 1.0
     prediction = model.decode(model.encode(o.expand(2, -1, -1)).rsample())
-    assert prediction.observation.mean.shape == (2, 5, model.codec.size)
-    (-prediction.observation.log_prob(o)).sum().backward()
-    assert model.image_encoders[0].readout.weight.grad is not None
+    assert prediction.mean.shape == (2, 5, model.codec.size)
+    (-prediction.log_prob(o)).sum().backward()
+    assert model.reader.encoders[0].readout.weight.grad is not None
 
 
 def test_theta_is_sampled_by_dropout_one_mask_per_sample_or_one_for_all() -> None:
