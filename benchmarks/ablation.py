@@ -1,25 +1,35 @@
-r"""The runs of an ablation as one small table: which settings differ from the preset's, and the mean return by seed.
+r"""The runs of an ablation as one small table: which settings differ from the preset's, and what came of it by seed.
 
     daif benchmark benchmarks/specs/ablation_mountaincar.yaml
     python benchmarks/ablation.py runs/benchmarks/ablation_mountaincar \
-        --output runs/reference/ablation_mountaincar.csv --into README.md
+        --output runs/reference/ablation_mountaincar.csv --into README.md --table ablation
 
-Writes a CSV file with a row for each run, and a Markdown table with the interquartile mean over the seeds between the
-marks `ablation` of a file.
+    daif benchmark benchmarks/specs/ablation_workstation.yaml
+    python benchmarks/ablation.py runs/benchmarks/ablation_workstation \
+        --output runs/reference/ablation_workstation.csv --into README.md --table ablation_workstation
+
+Of other tasks the figure is the mean return of the evaluation; of the workstation it is the hypervolume of the front
+that the one network holds (see `front.py`), exactly, with the loss and saving at a part's worth of 8,000 kJ. Writes a
+CSV file with a row for each run, and a Markdown table with the interquartile mean over the seeds between the marks of a
+file.
 """
 
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
+from front import daif_points, hypervolume_of
 
 from daif.experiments.report import insert
-from daif.experiments.results import find_runs, middle, read_evaluations
+from daif.experiments.results import Evaluated, find_runs, middle, read_evaluations
 from daif.experiments.statistics import interquartile_mean
 
-Row = dict[str, str | int | float]
+WORTH_KJ = 8000.0
+"""Worth of a part at which a policy of the workstation is shown."""
+Row = dict[str, Any]
 
 
 def runs(folder: Path) -> list[Row]:
@@ -28,20 +38,56 @@ def runs(folder: Path) -> list[Row]:
     for run in find_runs([folder]):
         for evaluated in read_evaluations([run]):
             cell = yaml.safe_load((run / "cell.yaml").read_text(encoding="utf-8"))
+            base = {"epochs", "segment", "num_envs"}  # the budget, and what a longer jump needs
+            changed = {name: value for name, value in (cell.get("settings") or {}).items() if name not in base}
             content = evaluated.content
-            changed = " ".join(f"{name}={value}" for name, value in (cell.get("settings") or {}).items())
-            mean_return = middle(evaluated.results["deterministic"]["mean_reward"])
-            rows.append({"settings": changed or "nothing", "seed": content["training_seed"]})
-            rows[-1] |= {"mean_return": mean_return, "decisions": content["decisions"], "commit": content["commit"]}
+            row = {
+                "settings": " ".join(f"{name}={value}" for name, value in changed.items()) or "nothing",
+                "seed": content["training_seed"],
+            }
+            figures = plant_figures(run) if evaluated.is_plant else task_figures(evaluated)
+            rows.append(row | figures | {"decisions": content["decisions"], "commit": content["commit"]})
     return sorted(rows, key=lambda row: (row["settings"] != "nothing", row["settings"], row["seed"]))
 
 
+def task_figures(evaluated: Evaluated) -> Row:
+    """Return the mean return."""
+    return {"mean_return": round(middle(evaluated.results["deterministic"]["mean_reward"]), 2)}
+
+
+def plant_figures(run: Path) -> Row:
+    """Return the hypervolume of the whole front, in squared per cent, and one point of it."""
+    points = daif_points([run])
+    at = min(points, key=lambda point: abs(point["weight_kj_per_part"] - WORTH_KJ))
+    figures = {"hypervolume": hypervolume_of(points), "loss_pct": at["loss_pct"], "saving_pct": at["saving_pct"]}
+    return {name: round(float(value), 3) for name, value in figures.items()}
+
+
+def table(rows: list[Row]) -> str:
+    """Return a Markdown table with a line for each set of settings."""
+    plant = "hypervolume" in rows[0]
+    name = "hypervolume" if plant else "mean return"
+    lines = [
+        f"| changed | {name} by seed | interquartile mean |" + (" loss % / saving % by seed |" if plant else ""),
+        "| --- | --- | --- |" + (" --- |" if plant else ""),
+    ]
+    for settings in dict.fromkeys(row["settings"] for row in rows):
+        chosen = [row for row in rows if row["settings"] == settings]
+        values = [float(row[name.replace(" ", "_")]) for row in chosen]
+        by_seed = ", ".join(f"{value:.1f}" for value in values)
+        points = ", ".join(f"{row['loss_pct']:.2f} / {row['saving_pct']:.2f}" for row in chosen) if plant else ""
+        line = f"| {settings} | {by_seed} | {interquartile_mean(np.array(values)):.1f} |"
+        lines.append(line + (f" {points} |" if plant else ""))
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Write the rows and print the table."""
+    """Write the rows and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", type=Path, help="folder of the benchmark's runs")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--into", type=Path, required=True, help="Markdown file with the marks")
+    parser.add_argument("--into", type=Path, help="Markdown file with the marks")
+    parser.add_argument("--table", default="ablation", help="name of the marks")
     arguments = parser.parse_args()
     rows = runs(arguments.benchmark)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -49,17 +95,9 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    insert(arguments.into, table(rows), "ablation")
-
-
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table with a line for each set of settings."""
-    lines = ["| changed | mean return by seed | interquartile mean |", "| --- | --- | --- |"]
-    for settings in dict.fromkeys(row["settings"] for row in rows):
-        returns = [float(row["mean_return"]) for row in rows if row["settings"] == settings]
-        by_seed = ", ".join(f"{value:.1f}" for value in returns)
-        lines.append(f"| {settings} | {by_seed} | {interquartile_mean(np.array(returns)):.1f} |")
-    return "\n".join(lines)
+    if arguments.into is not None:
+        insert(arguments.into, table(rows), arguments.table)
+    print(table(rows))
 
 
 if __name__ == "__main__":

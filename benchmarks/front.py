@@ -51,6 +51,11 @@ def daif_points(folders: list[Path]) -> list[Row]:
     return rows
 
 
+def hypervolume_of(rows: list[Row]) -> float:
+    """Area that the points of one run dominate, in squared per cent."""
+    return hypervolume(np.array([[row["loss_pct"], row["saving_pct"]] for row in rows]), REFERENCE)
+
+
 def ppo_points(folders: list[Path]) -> list[Row]:
     """Loss and saving of each PPO run by the protocol, acting greedily."""
     rows: list[Row] = []
@@ -95,10 +100,7 @@ def main() -> None:
     facts["hypervolume"] = {"optimum": hypervolume(corners, REFERENCE)}
     for agent in ("daif", "ppo"):
         by_seed = {
-            seed: hypervolume(
-                np.array([[r["loss_pct"], r["saving_pct"]] for r in rows if (r["agent"], r["seed"]) == (agent, seed)]),
-                REFERENCE,
-            )
+            seed: hypervolume_of([row for row in rows if (row["agent"], row["seed"]) == (agent, seed)])
             for seed in sorted({row["seed"] for row in rows if row["agent"] == agent})
         }
         if not by_seed:

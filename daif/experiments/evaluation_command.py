@@ -127,6 +127,7 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     content = record(
         config, command=command, checkpoint=checkpoint, settings=chosen, seed=seed,
         protocol=settings, decisions=int(getattr(agent, "decisions", 0)), results=results,
+        training_s=None if run is None else run.training_s(),
     )  # fmt: skip
     output = request.output or (None if run is None else run.evaluation(adapted=request.adapt is not None))
     if output is not None:
@@ -152,8 +153,9 @@ def record(
     protocol: Mapping[str, float],
     decisions: int,
     results: Mapping[str, Any],
+    training_s: float | None = None,
 ) -> dict[str, Any]:
-    """Return what evaluation.json holds: the results and what they were made with."""
+    """Return what evaluation.json holds: the results, what they were made with, and the training's wall time."""
     return {
         **provenance(),
         "command": command,
@@ -165,6 +167,7 @@ def record(
         "checkpoint": checkpoint,
         "training_seed": config.seed if config.entry.learns else None,
         "decisions": decisions,
+        "training_s": training_s,
         "evaluation_seed": seed,
         "protocol": dict(protocol),
         "results": dict(results),

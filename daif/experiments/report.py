@@ -1,6 +1,7 @@
 """Tables of evaluated runs as Markdown or LaTeX, with what is needed to repeat them."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def insert(path: Path, text: str, table: str) -> None:
 
 
 PLANT_COLUMNS = ("agent", "acting", "seeds", "loss %", "saving %", "optimum's saving there %", "parts/min", "kW")
-EPISODE_COLUMNS = ("environment", "agent", "acting", "seeds", "mean return", "decisions")
+EPISODE_COLUMNS = ("environment", "agent", "acting", "seeds", "mean return", "decisions", "trained in, s")
 
 
 def plant_rows(evaluations: Sequence[Evaluated]) -> list[Row]:
@@ -89,8 +90,17 @@ def _episode_rows(evaluations: Sequence[Evaluated]) -> list[Row]:
             for acting in members[0].results:
                 chosen = [one.results[acting]["mean_reward"] for one in members if acting in one.results]
                 decisions = max(int(one.content.get("decisions", 0)) for one in members)
-                rows.append((env, label, acting, _seeds(members), _text(_combine(chosen), 1), f"{decisions:,}"))
+                mean_return = _combine(chosen)
+                digits = 1 if abs(mean_return.value) >= 10.0 else 2
+                row = (env, label, acting, _seeds(members), _text(mean_return, digits), f"{decisions:,}")
+                rows.append((*row, _training_time(members)))
     return rows
+
+
+def _training_time(members: Sequence[Evaluated]) -> str:
+    """Return the median wall time of the members' trainings in seconds, evaluations included, where it is known."""
+    known = [float(one.content["training_s"]) for one in members if one.content.get("training_s") is not None]
+    return f"{np.median(known):,.0f}" if known else "-"
 
 
 def _combine(intervals: Sequence[dict[str, float | None]]) -> Interval:
@@ -130,10 +140,27 @@ def _table(columns: Row, rows: Sequence[Row], form: str) -> str:
 
 
 def _provenance(evaluations: Sequence[Evaluated], form: str) -> str:
+    """Return a line for each agent and environment: the commands of its runs as one pattern, protocol and commits."""
     comment = "% " if form == "latex" else "- "
     lines = []
-    for one in evaluations:
-        protocol = ", ".join(f"{name} {value:g}" for name, value in (one.content.get("protocol") or {}).items())
-        commit = str(one.content.get("commit", "unknown"))
-        lines.append(f"{comment}{one.label}: `{one.content.get('command')}` ({protocol}; commit {commit[:12]})")
+    for env in sorted({one.env for one in evaluations}):
+        for label, members in group([one for one in evaluations if one.env == env]).items():
+            protocol = ", ".join(
+                f"{name} {value:g}" for name, value in (members[0].content.get("protocol") or {}).items()
+            )
+            commits = dict.fromkeys(str(one.content.get("commit", "unknown"))[:12] for one in members)
+            commands = pattern([str(one.content.get("command")) for one in members])
+            lines.append(f"{comment}{label}: `{commands}` ({protocol}; commit {', '.join(commits)})")
     return "\n".join(dict.fromkeys(lines))
+
+
+def pattern(commands: Sequence[str]) -> str:
+    """Return one command for all: of words that differ, what they begin with and a *."""
+    words = [command.split() for command in commands]
+    if len({len(split) for split in words}) > 1:
+        return "`, `".join(dict.fromkeys(commands))
+    joined = []
+    for column in zip(*words, strict=True):
+        letters = takewhile(lambda letters: len(set(letters)) == 1, zip(*column, strict=False))
+        joined.append(column[0] if len(set(column)) == 1 else "".join(one[0] for one in letters) + "*")
+    return " ".join(joined)

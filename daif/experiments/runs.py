@@ -57,6 +57,13 @@ class RunFolder:
         """A row per epoch."""
         return self.path / "metrics.csv"
 
+    def training_s(self) -> float | None:
+        """Return the wall time of the training so far in seconds, periodic evaluations included; None if unknown."""
+        if not self.metrics_file.is_file():
+            return None
+        elapsed = metric_columns(self.metrics_file, ["time/time_elapsed"])["time/time_elapsed"]
+        return elapsed[-1] if elapsed and math.isfinite(elapsed[-1]) else None
+
     def evaluation(self, *, adapted: bool) -> Path:
         """Return where the latest evaluation is, of the agent as it was trained or of one that kept learning."""
         return self.path / ("evaluation_adapted.json" if adapted else "evaluation.json")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daif.experiments import plots
-from daif.experiments.report import report
+from daif.experiments.report import pattern, report
 from daif.experiments.results import find_runs, read_evaluations
 from daif.experiments.runs import MetricsFile, RunFolder
 from daif.experiments.settings import SettingsError
@@ -111,6 +111,13 @@ def test_the_table_has_the_interquartile_mean_of_the_seeds(runs):
     assert "| 0.60 [" in row
     assert "| 0 1 2 3 4 |" in row
     assert "`daif evaluate run` (days 30; commit 0123456789ab)" in text
+
+
+def test_the_commands_of_many_runs_are_one_pattern():
+    commands = ["daif evaluate runs/a/daif-1-5ac --days 30", "daif evaluate runs/a/daif-2-77 --days 30"]
+    assert pattern(commands) == "daif evaluate runs/a/daif-* --days 30"
+    assert pattern(commands[:1]) == commands[0]
+    assert pattern([commands[0], "daif demo"]) == f"{commands[0]}`, `daif demo"
 
 
 def test_the_table_of_one_seed_has_its_own_interval(runs):
