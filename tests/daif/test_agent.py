@@ -260,3 +260,34 @@ def test_actor_and_critic_read_images_by_convolutions() -> None:
     assert len(agent.actor.reader.encoders) == 1
     rewards = [agent.learn_epoch(make_envs, epoch)["rollout/reward_mean"] for epoch in range(4)]
     assert rewards[0] < 0.5 < 0.8 < rewards[-1], "a random policy finds a quarter"
+
+
+def test_outcomes_that_leave_no_trace_in_the_next_state_are_predicted_beside_it() -> None:
+    """The bandit's next observation says nothing about the reward before it, so only the jump's own head can know."""
+    settings = {
+        "epochs": 1, "iterations": 20, "num_envs": 8, "horizon": 1, "segment": 8, "memory": 20, "warm_up": 20,
+        "preference": "reward", "action_conditioned": True, "policy_encoding": "none", "autoencode": True,
+        "dropout": 0.0, "beta": 1e-3, "model_learning_rate": 3e-3, "transition_learning_rate": 3e-3,
+    }  # fmt: skip
+
+    def make_envs(num_envs: int, seed: int) -> VectorEnv:
+        return SyncVectorEnv([lambda: IdentityEnv(actions=3)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    explained = {}
+    for head in ("state", "jump"):
+        env = IdentityEnv(actions=3)
+        config = DAIFConfig(**settings | {"outcome_head": head})
+        agent = DAIFAgent(env.observation_space, env.action_space, config, seed=0)
+        agent.learn_epoch(make_envs, 0)
+        with agent.random.active():
+            for _ in range(500):
+                learn_model(agent, agent.rows(64, 1))
+            rows = agent.rows(1000, 1)
+            with torch.no_grad():
+                model, code = agent.models[0], agent.code(rows)
+                s_t = model.encode(rows.observation).mean
+                predicted = model.predict(s_t, code, model.transition(s_t, code).mean).outcomes
+                assert predicted is not None
+                error = (predicted.mean - agent.standardise(rows)).square().mean()
+                explained[head] = 1.0 - float(error / agent.standardise(rows).var())
+    assert explained["state"] < 0.2 < 0.9 < explained["jump"], explained
