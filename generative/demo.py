@@ -17,7 +17,7 @@ from torch import Tensor
 from generative.adversarial.modes import mode_report
 from generative.data import IMAGES, KINDS, VOLUMES, Dataset, load
 from generative.divergences import energy_distance
-from generative.pictures import save_curve, save_density, save_field, save_images, save_points
+from generative.pictures import save_curve, save_density, save_field, save_images, save_points, show_pictures
 from generative.registry import Entry, build, entries, entry
 from generative.training import History, evaluate, fit, negative_bound, seeded
 
@@ -61,7 +61,7 @@ def train_demo(
         seed: of parameters, batches and samples.
         steps: gradient steps; None for the model's own setting.
         device: where to train.
-        tensorboard: whether to write events.
+        tensorboard: whether to write events: figures as scalars while it trains, the pictures at its end.
 
     Raises:
         ValueError: unknown name, a model that cannot take the data, or bad settings.
@@ -93,7 +93,9 @@ def train_demo(
     nats = evaluate(model, data.validation, loss=negative_bound) if has & {"log_prob", "elbo"} else None
     out.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), out / "model.pt")
-    files = [out / "model.pt", *_pictures(model, chosen, data, history, out, seed)]
+    pictures = _pictures(model, chosen, data, history, out, seed)
+    if tensorboard:
+        show_pictures(out, pictures, history.steps[-1])
     figures = {
         "model": name,
         "data": data_name,
@@ -108,13 +110,13 @@ def train_demo(
         "training": asdict(config),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    return Demo(name, data_name, seed, nats, data.floor, history, (out / "figures.json", *files))
+    return Demo(name, data_name, seed, nats, data.floor, history, (out / "figures.json", out / "model.pt", *pictures))
 
 
 def _pictures(
     model: torch.nn.Module, chosen: Entry, data: Dataset, history: History, out: Path, seed: int
 ) -> list[Path]:
-    """Write what can be drawn: samples, a 2-D density, the curve of the loss."""
+    """Write what can be drawn: samples, a 2-D density, a 2-D critic, the curves of the losses and of the samples."""
     title = f"{chosen.name} on {data.name}"
     given = model()
     players = {name: values for name, values in history.curves.items() if name in ("critic", "generator")}
@@ -125,7 +127,8 @@ def _pictures(
         files.append(save_curve(out / "quality.png", history.steps, quality, title, ylabel="modes, share, nats"))
     score = getattr(model, "score", None)
     if score is not None and data.features == 2:
-        files.append(save_field(out / "critic.png", score, data, f"critic of {title}"))
+        with seeded(seed):
+            files.append(save_field(out / "critic.png", score, data, f"critic of {title}"))
     if "sample" in given.has:
         with seeded(seed):
             samples: Tensor = given.sample((2000 if data.kind == "real" else 50,))

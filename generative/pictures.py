@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from torch import Tensor, nn
 
 from generative.data import Dataset
+from generative.training import event_writer
 
 
 def save_points(path: str | Path, samples: Tensor, data: Tensor, title: str = "") -> Path:
@@ -96,6 +98,15 @@ def save_curve(
     axes.set(xlabel="step", ylabel=ylabel, title=title)
     axes.legend()
     return save_figure(figure, path)
+
+
+def show_pictures(log_dir: str | Path, pictures: Sequence[Path], step: int) -> None:
+    """Write PNG pictures into a folder's TensorBoard events, each under its file's name."""
+    writer = event_writer(log_dir)
+    assert writer is not None
+    for path in pictures:
+        writer.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
+    writer.close()
 
 
 def _box(points: Tensor) -> tuple[list[float], list[float]]:

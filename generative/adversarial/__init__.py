@@ -25,7 +25,14 @@ from generative.adversarial.gade import GADE
 from generative.adversarial.game import Game, GameConfig, SideBySide, play, players
 from generative.adversarial.gan import GAN
 from generative.adversarial.modes import PERFECT_SHARE, ModeReport, mode_report
-from generative.adversarial.networks import DCGANCritic, DCGANGenerator, MixtureLatent, Octaves, octave_critic
+from generative.adversarial.networks import (
+    DCGANCritic,
+    DCGANGenerator,
+    FourierFeatures,
+    MixtureLatent,
+    Octaves,
+    octave_critic,
+)
 from generative.adversarial.objectives import OBJECTIVES, Objective, objective
 from generative.adversarial.uncertainty import UncertainGAN
 from generative.critics import BoundedLipschitz, lipschitz_network
@@ -49,6 +56,7 @@ __all__ = [
     "CycleGAN",
     "DCGANCritic",
     "DCGANGenerator",
+    "FourierFeatures",
     "Game",
     "GameConfig",
     "InfoGAN",
@@ -158,8 +166,9 @@ def _info_gan(data: Dataset) -> InfoGAN:
 
 
 def _cat_gan(data: Dataset) -> CatGAN:
-    classifier = MLP(data.features, (100, 100), data.classes, activation_name="silu")
-    return CatGAN(_generator(data), classifier, LATENT_DIM, **_units(data))
+    """Return a CatGAN over kernel features: what a perceptron learns first is too smooth to part nested classes."""
+    classifier = nn.Sequential(FourierFeatures(data.features, 200, 0.2), nn.Linear(400, data.classes))
+    return CatGAN(_generator(data), classifier, LATENT_DIM, gradient_penalty=0.4, **_units(data))
 
 
 def _rim(data: Dataset) -> RIM:
@@ -221,6 +230,7 @@ def _dcgan(data: Dataset) -> GAN:
 
 _REAL: tuple[Kind, ...] = ("real",)
 _GAME = GameConfig()
+_EQUAL = GameConfig(steps=800, batch_size=128, learning_rate=2e-3, critic_learning_rate=2e-3, schedule="cosine")
 _LIPSCHITZ = GameConfig(critic_steps=3, critic_learning_rate=5e-3)
 
 
@@ -245,7 +255,7 @@ MODELS: tuple[Entry, ...] = (
     _game("semi-supervised-gan", _semi_supervised, "arXiv 1606.03498", examples=semi_supervised_batches),
     _game("bigan", _bi_gan, "arXiv 1605.09782, 1606.00704", has=BiGAN.has),
     _game("infogan", _info_gan, "arXiv 1606.03657"),
-    _game("catgan", _cat_gan, "arXiv 1511.06390"),
+    _game("catgan", _cat_gan, "arXiv 1511.06390; penalty of arXiv 1801.04406", training=_EQUAL),
     Entry(
         "rim",
         _rim,

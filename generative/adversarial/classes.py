@@ -48,6 +48,10 @@ class ACGAN(nn.Module):
         outputs = self.critic((x - self.gan.mean) / self.gan.scale)
         return outputs[..., 0], outputs[..., 1:]
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return the logit of "real" at data (..., features); (...)."""
+        return self.logits(x)[0]
+
     def critic_loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return the critic's loss of data (batch, features) and labels (batch,)."""
         real, classes = self.logits(x)
@@ -98,6 +102,10 @@ class SemiSupervisedGAN(nn.Module):
         """Return the logits of the K classes (..., K); that of "generated" is 0."""
         return self.head(self.hidden(x))
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return the logit log Z of "real" at data (..., features); (...)."""
+        return torch.logsumexp(self.class_logits(x), -1)
+
     def critic_loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return −log p(y | x) of the labelled, −log D of the unlabelled and −log(1 − D) of generated samples.
 
@@ -109,7 +117,7 @@ class SemiSupervisedGAN(nn.Module):
         known = labels != UNLABELLED
         supervised = F.cross_entropy(logits, labels.clamp_min(0), reduction="none") * known
         real = torch.logsumexp(logits, -1)
-        fake = torch.logsumexp(self.class_logits(self.gan.sample(x.shape[:1])), -1)
+        fake = self.score(self.gan.sample(x.shape[:1]))
         return supervised.sum() / known.sum().clamp_min(1) + F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -132,8 +140,13 @@ def class_information(logits: Tensor) -> tuple[Tensor, Tensor]:
 class CatGAN(nn.Module):
     """An unsupervised classifier: sure of real samples, unsure of generated ones, all classes used equally.
 
-    critic:     min −H[p(y)] + E_x H[p(y | x)] − E_z H[p(y | G(z))]
+    critic:     min −H[p(y)] + E_x H[p(y | x)] − E_z H[p(y | G(z))] + (γ/2) E_x ‖∂l/∂x‖²
     generator:  min −H_G[p(y)] + E_z H[p(y | G(z))]
+
+    γ = 0 is the paper's game. For two classes of log-odds f near 0 the critic maximises (Var_x f − E_z f(G(z))²) / 8
+    less (γ/4) E_x ‖∇f‖²: without the penalty the first function to grow cuts through the data, with it one that is flat
+    on each connected piece of them. A generator as fast as the critic keeps f small until that function has won; the
+    classes are then right but p(y | x) stays near 1/K, since generated samples come to be like the data.
 
     Args:
         generator: (..., latent_dim) -> (..., features).
@@ -141,17 +154,26 @@ class CatGAN(nn.Module):
         latent_dim: size of z.
         mean: standardisation (features,).
         scale: standardisation (features,).
+        gradient_penalty: γ of the squared slope of the centred logits l at real samples (R1, arXiv 1801.04406), in
+            standardised units.
     """
 
     has: ClassVar[frozenset[str]] = GAN.has
     critic_parts: ClassVar[tuple[str, ...]] = ("classifier",)
 
     def __init__(
-        self, generator: nn.Module, classifier: nn.Module, latent_dim: int, mean: Tensor, scale: Tensor
+        self,
+        generator: nn.Module,
+        classifier: nn.Module,
+        latent_dim: int,
+        mean: Tensor,
+        scale: Tensor,
+        gradient_penalty: float = 0.0,
     ) -> None:
         super().__init__()
         self.gan = GAN(generator, nn.Identity(), latent_dim, len(mean), mean=mean, scale=scale)
         self.classifier = classifier
+        self.gradient_penalty = gradient_penalty
 
     def forward(self, context: Tensor | None = None) -> Given:
         """Return the sampler; it takes no context."""
@@ -161,11 +183,27 @@ class CatGAN(nn.Module):
         """Return the logits of the classes (..., K) at data (..., features)."""
         return self.classifier((x - self.gan.mean) / self.gan.scale)
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return how sure the critic is at data (..., features): −H[p(y | x)] in nats; (...)."""
+        log_p = torch.log_softmax(self.class_logits(x), -1)
+        return (log_p.exp() * log_p).sum(-1)
+
+    def squared_slope(self, x: Tensor) -> Tensor:
+        """Return E ‖∂l/∂x‖² of the logits l less their mean over the classes, from data (batch, features); scalar."""
+
+        def summed(standardised: Tensor) -> Tensor:
+            logits = self.classifier(standardised)
+            return (logits - logits.mean(-1, keepdim=True)).sum(0)
+
+        slopes = torch.func.jacrev(summed)((x - self.gan.mean) / self.gan.scale)  # (K, batch, features)
+        return slopes.square().sum((0, -1)).mean()
+
     def critic_loss(self, x: Tensor) -> Tensor:
         """Return the classifier's loss of data (batch, features)."""
         marginal, conditional = class_information(self.class_logits(x))
         _, unsure = class_information(self.class_logits(self.gan.sample(x.shape[:1])))
-        return conditional - marginal - unsure
+        loss = conditional - marginal - unsure
+        return loss + 0.5 * self.gradient_penalty * self.squared_slope(x) if self.gradient_penalty else loss
 
     def generator_loss(self, x: Tensor) -> Tensor:
         """Return the generator's loss."""

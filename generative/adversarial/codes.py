@@ -83,6 +83,10 @@ class BiGAN(nn.Module):
         """Return the logit of "x is data and z inferred" (...)."""
         return self.critic(join((x - self.gan.mean) / self.gan.scale, z)).squeeze(-1)
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return the logit of data (..., features) with the code inferred from them; (...)."""
+        return self.logits(x, self.infer(x))
+
     def critic_loss(self, x: Tensor) -> Tensor:
         """Return the critic's loss of data (batch, features)."""
         with torch.no_grad():
@@ -132,16 +136,17 @@ class InfoGAN(nn.Module):
         entropy = torch.log(torch.tensor(float(self.gan.classes)))
         return entropy.to(x) - F.cross_entropy(self.code_logits(x), codes)
 
-    def _score(self, x: Tensor) -> Tensor:
+    def score(self, x: Tensor) -> Tensor:
+        """Return the critic's logit of "real" at data (..., features); (...)."""
         return self.critic((x - self.gan.mean) / self.gan.scale).squeeze(-1)
 
     def critic_loss(self, x: Tensor) -> Tensor:
         """Return the critic's loss of data (batch, features)."""
-        return self.gan.objective.critic(self._score(x), self._score(self.gan.sample(x.shape[:1])))
+        return self.gan.objective.critic(self.score(x), self.score(self.gan.sample(x.shape[:1])))
 
     def generator_loss(self, x: Tensor) -> Tensor:
         """Return the loss of the generator and of Q."""
         codes = torch.randint(self.gan.classes, x.shape[:1], device=x.device)
         fake = self.gan.rsample((), self.gan.one_hot(codes))
-        adversarial = self.gan.objective.generator(self._score(x), self._score(fake))
+        adversarial = self.gan.objective.generator(self.score(x), self.score(fake))
         return adversarial - self.weight * self.information(fake, codes)

@@ -1,4 +1,4 @@
-"""Networks of adversarial models: critics that see fine detail, and DCGAN's convolutions."""
+"""Networks of adversarial models: inputs that show fine detail, and DCGAN's convolutions."""
 
 from __future__ import annotations
 
@@ -34,6 +34,29 @@ def octave_critic(features: int, hidden: Sequence[int], octaves: int, out_featur
     """Return a critic (..., features) -> (..., out_features): a perceptron on `Octaves`."""
     inputs = features * (1 + 2 * octaves)
     return nn.Sequential(Octaves(octaves), MLP(inputs, hidden, out_features, activation_name="silu"))
+
+
+class FourierFeatures(nn.Module):
+    """Sines and cosines along random directions w ~ N(0, I / length²), (..., D) -> (..., 2 count), of norm 1.
+
+    A linear map of them is a function of the Gaussian kernel exp(−‖x − y‖² / (2 length²)) (Rahimi & Recht 2007).
+
+    Args:
+        features: D.
+        count: number of directions.
+        length: the distance over which such a function changes, in units of x.
+    """
+
+    directions: Tensor
+
+    def __init__(self, features: int, count: int, length: float) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.randn(features, count) / length)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features."""
+        phase = x @ self.directions
+        return torch.cat([phase.sin(), phase.cos()], -1) / math.sqrt(self.directions.shape[-1])
 
 
 class MixtureLatent(nn.Module):

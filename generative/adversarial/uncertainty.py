@@ -66,6 +66,10 @@ class UncertainGAN(nn.Module):
         scores = self.scores(x, draws)
         return scores.mean(0), scores.std(0)
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return the mean over the functions of the critic's logit at data (n, features); (n,)."""
+        return self.score_with_error(x)[0]
+
     def _fake(self, count: int) -> Tensor:
         """Return generated samples (draws, count, features), one function per draw."""
         with sampled_theta(self.gan.generator, "fresh"):

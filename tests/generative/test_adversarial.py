@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,7 +21,9 @@ from generative.adversarial import (
     OBJECTIVES,
     PERFECT_SHARE,
     BiGAN,
+    CatGAN,
     DCGANGenerator,
+    FourierFeatures,
     GameConfig,
     MixtureLatent,
     SemiSupervisedGAN,
@@ -33,7 +36,7 @@ from generative.adversarial import (
     play,
     players,
 )
-from generative.data import DENSITIES, load
+from generative.data import DENSITIES, load, rings
 from generative.demo import train_demo
 from generative.flows import real_nvp
 from generative.nn import MLP
@@ -254,6 +257,54 @@ def test_class_information_by_hand_and_naming_of_clusters() -> None:
         matched_accuracy(torch.arange(9), torch.arange(9))
 
 
+def test_catgans_penalty_is_the_squared_slope_of_its_centred_logits() -> None:
+    with seeded(0):
+        classifier = MLP(2, (8,), 3, activation_name="silu")
+        units = torch.tensor([0.3, -0.2]), torch.tensor([0.5, 2.0])
+        game = CatGAN(MLP(1, (4,), 2), classifier, 1, *units, gradient_penalty=0.7)
+        x = torch.randn(20, 2)
+    with seeded(1):
+        loss = game.critic_loss(x).detach()
+    with seeded(1):
+        fake = game.gan.sample((20,))
+    with torch.no_grad():
+        marginal, conditional = class_information(game.class_logits(x))
+        unsure = class_information(game.class_logits(fake))[1]
+    slopes = []
+    for row in (x - units[0]) / units[1]:
+        jacobian = torch.autograd.functional.jacobian(classifier, row)
+        slopes.append(float((jacobian - jacobian.mean(0)).square().sum()))
+    expected = float(conditional - marginal - unsure) + 0.35 * sum(slopes) / 20
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_fourier_features_are_the_gaussian_kernel() -> None:
+    with seeded(0):
+        features = FourierFeatures(2, 20_000, 0.7)
+        x, y = torch.randn(50, 2), torch.randn(50, 2)
+    kernel = (features(x) * features(y)).sum(-1)
+    torch.testing.assert_close(kernel, (-(x - y).square().sum(-1) / (2 * 0.7**2)).exp(), atol=0.03, rtol=0.0)
+
+
+def test_what_catgans_critic_learns_first_is_the_circles_only_with_the_penalty() -> None:
+    """Near p = ½ its loss is a quadratic form of a linear head w, −wᵀ(C_x − C_z − 2γ S) w / 8 with log-odds f = wᵀφ."""
+    x, labels = rings((0.5, 1.0), 0.05).sample_labelled(1000, generator())
+    x = (x - x.mean(0)) / x.std(0)
+    with seeded(0):
+        features, z = FourierFeatures(2, 200, 0.2), torch.randn(1000, 2)
+    phi, noise = features(x), features(z)
+    slopes = torch.func.vmap(torch.func.jacfwd(features))(x)  # (batch, features, 2)
+    gained = torch.cov(phi.T, correction=0) - noise.T @ noise / len(z)
+    slope = torch.tensordot(slopes, slopes, ([0, 2], [0, 2])) / len(x)
+
+    def correlation(penalty: float) -> float:
+        first = torch.linalg.eigh(gained - 2.0 * penalty * slope).eigenvectors[:, -1]
+        return float(torch.corrcoef(torch.stack([phi @ first, labels.float()]))[0, 1].abs())
+
+    assert correlation(0.4) > 0.9
+    assert correlation(0.0) < 0.5
+
+
 def test_semi_supervised_loss_by_hand() -> None:
     """K logits l and a fixed 0 for "generated": p(real) = Z / (Z + 1), and unlabelled rows give no cross-entropy."""
     head = nn.Identity()
@@ -376,7 +427,10 @@ def test_every_entry_trains_and_draws_its_pictures(each: registry.Entry, tmp_pat
     written = {path.name for path in demo.files}
     assert "loss.png" in written
     assert ("samples.png" in written) == ("sample" in each.has)
+    assert ("critic.png" in written) == (each.name not in ("rim", "cyclegan", "vae-gan", "dcgan"))
     if each.name == "gan":
-        assert {"critic.png", "quality.png"} <= written
+        assert "quality.png" in written
         assert {"critic", "generator", "modes", "high-quality share", "reverse KL"} <= set(demo.history.curves)
-        assert any(path.name.startswith("events") for path in tmp_path.iterdir())
+        events = EventAccumulator(str(tmp_path)).Reload().Tags()
+        assert {"samples", "critic", "quality", "loss"} <= set(events["images"])
+        assert {"game/critic", "game/generator", "game/modes"} <= set(events["scalars"])
