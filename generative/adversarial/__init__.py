@@ -41,7 +41,7 @@ from generative.flows import real_nvp
 from generative.nn import MLP
 from generative.registry import Entry
 from generative.training import TrainingConfig
-from generative.vae.semi_supervised import few_labels, mixed_batches
+from generative.vae.semi_supervised import semi_supervised_batches
 
 __all__ = [
     "ACGAN",
@@ -77,7 +77,6 @@ __all__ = [
     "octave_critic",
     "play",
     "players",
-    "semi_supervised_batches",
     "shared_latent_gan",
     "turned",
     "two_domains",
@@ -85,7 +84,6 @@ __all__ = [
 
 LATENT_DIM = 4
 HIDDEN = (64, 64)
-LABELS_PER_CLASS = 5
 TURN = math.pi / 4.0
 
 
@@ -138,12 +136,6 @@ def _semi_supervised(data: Dataset) -> SemiSupervisedGAN:
     features = MLP(data.features, (64,), 64, activation_name="silu")
     head = nn.Sequential(nn.SiLU(), nn.Linear(64, data.classes))
     return SemiSupervisedGAN(_generator(data), features, head, LATENT_DIM, **_units(data))
-
-
-def semi_supervised_batches(data: Dataset) -> Callable[[int, torch.Generator], list[Tensor]]:
-    """Return a sampler of the training part that shows five labels of each class, all of them in every batch."""
-    shown = few_labels(data.labels["train"], LABELS_PER_CLASS, torch.Generator().manual_seed(0))
-    return mixed_batches(data.train, shown)
 
 
 def _bi_gan(data: Dataset) -> BiGAN:

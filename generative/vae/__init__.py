@@ -11,6 +11,7 @@ from generative.registry import Entry
 from generative.training import TrainingConfig
 from generative.vae.autoregressive import AutoregressiveLikelihood
 from generative.vae.binary import DARN, AutoregressiveBernoulli, DARNConfig
+from generative.vae.bits_back import BitsBackCoder, Stack
 from generative.vae.core import GaussianVAE, VAEConfig, decoder_width, linear_vae_log_likelihood
 from generative.vae.draw import DRAW, DRAWConfig
 from generative.vae.flow_posterior import FlowPosteriorConfig, FlowPosteriorVAE
@@ -25,6 +26,7 @@ from generative.vae.semi_supervised import (
     SemiSupervisedVAE,
     few_labels,
     mixed_batches,
+    semi_supervised_batches,
     semi_supervised_loss,
 )
 from generative.vae.volumetric import volumetric_vae
@@ -38,6 +40,7 @@ __all__ = [
     "AutoregressiveBernoulli",
     "AutoregressiveLikelihood",
     "BetaLoss",
+    "BitsBackCoder",
     "DARNConfig",
     "DRAWConfig",
     "FlowPosteriorConfig",
@@ -54,6 +57,7 @@ __all__ = [
     "RenyiLoss",
     "SemiSupervisedConfig",
     "SemiSupervisedVAE",
+    "Stack",
     "VAEConfig",
     "WarmUpLoss",
     "decoder_width",
@@ -61,6 +65,7 @@ __all__ = [
     "likelihood_for",
     "linear_vae_log_likelihood",
     "mixed_batches",
+    "semi_supervised_batches",
     "semi_supervised_loss",
     "volumetric_vae",
 ]
@@ -250,20 +255,22 @@ MODELS: tuple[Entry, ...] = (
         lambda data: _semi_supervised(data, 0),
         _ALL,
         SemiSupervisedVAE.has,
-        "Kingma et al., arXiv 1406.5298",
+        "Kingma et al., arXiv 1406.5298 (five labels a class)",
         loss=semi_supervised_loss,
         labelled=True,
         training=_SEMI_SUPERVISED,
+        examples=semi_supervised_batches,
     ),
     Entry(
         "adgm",
         lambda data: _semi_supervised(data, 1 if data.image_shape is None else 6),
         _ALL,
         SemiSupervisedVAE.has,
-        "Maaløe et al., arXiv 1602.05473",
+        "Maaløe et al., arXiv 1602.05473 (five labels a class)",
         loss=semi_supervised_loss,
         labelled=True,
         training=_SEMI_SUPERVISED,
+        examples=semi_supervised_batches,
     ),
     Entry(
         "darn", lambda data: DARN(data.features, DARNConfig()), ("binary",), DARN.has, "Gregor et al., arXiv 1310.8499"

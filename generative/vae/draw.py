@@ -17,7 +17,7 @@ from torch.distributions import Independent, kl_divergence
 
 from generative.distributions import Head, gaussian, standard_normal
 from generative.objectives import Terms
-from generative.protocol import Given
+from generative.protocol import Given, leading_shape
 from generative.vae.likelihood import Likelihood
 
 
@@ -35,6 +35,8 @@ class DRAWConfig:
     """Side N of the window read and written at each step, in points; 0 for the whole image."""
     convolutional: bool = False
     """Whether states and latents are maps of half the image's height and width."""
+    context_features: int = 0
+    """Size of the context, which sets the decoder's first output; 0 for an unconditional model."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -217,16 +219,17 @@ class DRAW(nn.Module):
         core = ConvCore if config.convolutional else DenseCore
         self.core: Any = core(likelihood.each, height, width, config)
         self.canvas = nn.Parameter(torch.zeros(likelihood.each, height, width))
+        self.begin: nn.Linear | None = None
+        if config.context_features:
+            self.begin = nn.Linear(config.context_features, self.core.start(1).decoder[0].numel())
         if likelihood.name == "levels":  # means spread over the range, so that the components are not alike
             count = likelihood.components
             with torch.no_grad():
                 self.canvas[count : 2 * count] = torch.linspace(-1.0, 1.0, count + 2)[1:-1].reshape(-1, 1, 1)
 
     def forward(self, context: Tensor | None = None) -> Given:
-        """Return p(x), which has an `elbo` and a `sample`; DRAW takes no context."""
-        if context is not None:
-            raise ValueError("DRAW takes no context")
-        return Given(self)
+        """Return p(x) or p(x | context), which has an `elbo` and a `sample`."""
+        return Given(self, context)
 
     def observe(self, canvas: Tensor) -> Any:
         """Return p(x | canvas), (n, parameters, height, width) -> batch shape (n,), event (pixels,)."""
@@ -236,7 +239,7 @@ class DRAW(nn.Module):
         """Draw z_1 … z_T once; each step's KL is in closed form given those before, and `kl_units` lists the steps."""
         rows = x.reshape(-1, x.shape[-1])
         image = self.likelihood.standardise(rows)
-        state = self.core.start(len(rows))
+        state = self._start(x.shape[:-1], context)
         canvas = self.canvas.expand(len(rows), *self.canvas.shape)
         log_p, log_q, units = [], [], []
         for _ in range(self.config.steps):
@@ -259,9 +262,12 @@ class DRAW(nn.Module):
         return self.terms(x, context).elbo(beta)
 
     @torch.no_grad()
-    def canvases(self, count: int) -> list[Tensor]:
-        """Draw `count` images from the prior; return the canvas after each step, T of (count, parameters, h, w)."""
-        state = self.core.start(count)
+    def canvases(self, count: int, context: Tensor | None = None) -> list[Tensor]:
+        """Draw `count` images from the prior, of a context (count, C) each where the model takes one.
+
+        The canvas after each step is returned, T of (count, parameters, h, w).
+        """
+        state = self._start(torch.Size((count,)), context)
         canvas, drawn = self.canvas.expand(count, *self.canvas.shape), []
         for _ in range(self.config.steps):
             state = self.core.advance(state, self.core.prior(state).sample())
@@ -270,9 +276,22 @@ class DRAW(nn.Module):
         return drawn
 
     def sample(self, sample_shape: tuple[int, ...] | torch.Size = (), context: Tensor | None = None) -> Tensor:
-        """Return samples (*sample_shape, pixels)."""
-        shape = torch.Size(sample_shape)
-        return self.observe(self.canvases(shape.numel())[-1]).sample().reshape(*shape, -1)
+        """Return samples (*sample_shape, ..., pixels)."""
+        shape = leading_shape(sample_shape, context)
+        given = None if context is None else context.expand(*shape, -1).reshape(-1, context.shape[-1])
+        return self.observe(self.canvases(shape.numel(), given)[-1]).sample().reshape(*shape, -1)
+
+    def _start(self, shape: torch.Size, context: Tensor | None) -> State:
+        """Return the states before the first step; a context (..., C) sets the decoder's output, which all see."""
+        wanted, given = self.config.context_features, 0 if context is None else context.shape[-1]
+        if given != wanted:
+            raise ValueError(f"the context has {given} features; this model takes {wanted}")
+        state: State = self.core.start(shape.numel())
+        if self.begin is None or context is None:
+            return state
+        output, cell = state.decoder
+        first = torch.tanh(self.begin(context.expand(*shape, -1))).reshape(output.shape)
+        return state._replace(decoder=(first, cell))
 
     def _picture(self, rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (1, *self.shape))

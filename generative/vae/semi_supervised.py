@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 from torch.nn import functional as F
 
+from generative.data import Dataset
 from generative.distributions import Head, gaussian
 from generative.nn import MLP
 from generative.protocol import Given, leading_shape
@@ -222,6 +223,14 @@ def mixed_batches(x: Tensor, labels: Tensor) -> Callable[[int, torch.Generator],
         return [torch.cat([x[chosen], rows]), torch.cat([hidden, classes])]
 
     return draw
+
+
+def semi_supervised_batches(
+    data: Dataset, per_class: int = 5, seed: int = 0
+) -> Callable[[int, torch.Generator], list[Tensor]]:
+    """Return a sampler of the training part that shows `per_class` labels of each class, all of them in every batch."""
+    shown = few_labels(data.labels["train"], per_class, torch.Generator().manual_seed(seed))
+    return mixed_batches(data.train, shown)
 
 
 class M1(nn.Module):

@@ -17,13 +17,13 @@ from generative.adversarial import (
     SideBySide,
     matched_accuracy,
     play,
-    semi_supervised_batches,
     turned,
     two_domains,
 )
 from generative.data import Dataset, load, rings
 from generative.divergences import energy_distance
 from generative.training import Source, batches, fit, seeded
+from generative.vae import semi_supervised_batches
 
 pytestmark = pytest.mark.slow
 SEEDS = range(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from generative import registry
-from generative.data import DENSITIES, NAMES, Checkerboard, dequantise, load, moons
+from generative.data import DENSITIES, NAMES, Checkerboard, Dataset, dequantise, load, moons
 from generative.demo import list_models, train_demo
 from generative.names import unknown
 from generative.nn import activation
@@ -169,6 +170,42 @@ def test_demo_writes_figures_pictures_and_a_model_that_loads(name: str, data: st
     model.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     if "log_prob" in model().has:
         assert evaluate(model, load(data).validation) == pytest.approx(demo.nats, rel=1e-5)
+
+
+def outputs(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a model says of x and samples of it, as far as it has them, in one row; the same at every call."""
+    given = model.eval()()
+    with torch.no_grad(), seeded(0):
+        parts = [getattr(given, name)(x) for name in ("log_prob", "elbo") if name in given.has]
+        parts += [given.sample((3,))] if "sample" in given.has else []
+    return torch.cat([part.flatten() for part in parts]) if parts else torch.zeros_like(x)
+
+
+@lru_cache
+def small(name: str, seed: int = 0) -> Dataset:
+    """Return a data set of 256 points or volumes, once for all models; the digits as they are."""
+    return load(name, seed=seed, size=256)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_model_trains_by_name_is_saved_and_works_in_float64(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generative.demo.load", small)
+    monkeypatch.setattr("generative.demo._pictures", lambda *_: [])  # they take most of the time
+    chosen = registry.entry(name)
+    data = next(small(each) for each in ("moons", "digits-binary", "digits", "voxels") if chosen.takes(small(each)))
+    train_demo(name, data.name, tmp_path, steps=2, tensorboard=False)
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    with seeded(1):
+        model, copy = registry.build(name, data), registry.build(name, data)
+    model.load_state_dict(saved)
+    copy.load_state_dict(saved)
+    x = data.validation[:5]
+    assert torch.equal(outputs(model, x), outputs(copy, x))
+    double = outputs(model.double(), x.double())
+    assert double.dtype == torch.float64
+    assert bool(torch.isfinite(double).all())
 
 
 def test_every_listed_model_builds_and_has_what_it_says() -> None:

@@ -16,7 +16,16 @@ VARIANTS = {
     "whole": DRAWConfig(latent_dim=2, hidden=6, steps=2),
     "attention": DRAWConfig(latent_dim=2, hidden=6, steps=2, attention=2),
     "convolutional": DRAWConfig(latent_dim=1, hidden=3, steps=2, convolutional=True),
+    "whole, given a context": DRAWConfig(latent_dim=2, hidden=6, steps=2, context_features=2),
+    "convolutional, given a context": DRAWConfig(
+        latent_dim=1, hidden=3, steps=2, convolutional=True, context_features=2
+    ),
 }
+CONTEXT = torch.tensor([1.5, -1.0], dtype=torch.float64)
+
+
+def context_of(model: DRAW) -> torch.Tensor | None:
+    return CONTEXT if model.config.context_features else None
 
 
 def test_filters_sum_to_one_and_are_gaussians_on_their_grid() -> None:
@@ -59,7 +68,7 @@ def test_a_small_window_reads_the_patch_under_it() -> None:
 def build(name: str) -> DRAW:
     torch.manual_seed(0)
     model = DRAW(Likelihood(None, 6, "bernoulli"), (1, 2, 3), VARIANTS[name]).double().eval()
-    posterior = model.core.posterior if name == "convolutional" else model.core.posterior.affine
+    posterior = model.core.posterior if model.config.convolutional else model.core.posterior.affine
     with torch.no_grad():  # a posterior wider than the exact one keeps the weights bounded
         posterior.bias[len(posterior.bias) // 2 :] += 0.7
         model.canvas += torch.randn(model.canvas.shape, dtype=torch.float64)
@@ -73,11 +82,11 @@ def test_weights_average_to_the_shares_of_the_models_own_samples(name: str) -> N
     with torch.no_grad():
         states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 6)
         count = 2000
-        weights = torch.exp(model.terms(states.expand(count, -1, -1)).log_weight)
+        weights = torch.exp(model.terms(states.expand(count, -1, -1), context_of(model)).log_weight)
         p, error = weights.mean(0), weights.std(0) / count**0.5
         assert float(p.sum()) == pytest.approx(1.0, abs=4 * float(error.square().sum().sqrt()))
         drawn = 100_000
-        index = (model.sample((drawn,)).long() * 2 ** torch.arange(5, -1, -1)).sum(-1)
+        index = (model(context_of(model)).sample((drawn,)).long() * 2 ** torch.arange(5, -1, -1)).sum(-1)
         share = torch.bincount(index, minlength=64) / drawn
         tolerance = 4.5 * (error.square() + p * (1 - p) / drawn).sqrt()
         assert bool(((share - p).abs() < tolerance).all())
@@ -88,15 +97,31 @@ def test_closed_form_costs_equal_sampled_ones_and_every_parameter_is_trained(nam
     model = build(name)
     x = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
     with torch.no_grad():
-        terms = model.terms(x.expand(20_000, -1))
+        terms = model.terms(x.expand(20_000, -1), context_of(model))
     difference = terms.kl - (terms.log_posterior - terms.log_prior)
     assert float(difference.mean()) == pytest.approx(0.0, abs=4 * float(difference.std()) / 20_000**0.5)
     assert len(terms.kl_units) == 2
-    model().elbo(x.expand(2, 3, -1)).mean().backward()
+    model(context_of(model)).elbo(x.expand(2, 3, -1)).mean().backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["whole, given a context", "convolutional, given a context"])
+def test_each_row_has_its_own_context(name: str) -> None:
+    model, x = build(name), torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    contexts = torch.stack([CONTEXT, -CONTEXT])
+    with torch.no_grad():
+        many = model(contexts).elbo(x.expand(4000, 2, -1))
+        for context, drawn in zip(contexts, many.unbind(-1), strict=True):
+            alone = model(context).elbo(x.expand(4000, -1))
+            error = float((drawn.var() + alone.var()) ** 0.5) / 4000**0.5
+            assert float(drawn.mean()) == pytest.approx(float(alone.mean()), abs=4 * error)
+        assert abs(float((many[:, 0] - many[:, 1]).mean())) > 4 * error
+        assert model(contexts).sample((7,)).shape == (7, 2, 6)
+
+
 def test_what_draw_cannot_take_is_refused() -> None:
+    with pytest.raises(ValueError, match="the context has 0 features; this model takes 2"):
+        build("whole, given a context").elbo(torch.zeros(6, dtype=torch.float64))
     with pytest.raises(ValueError, match="only one channel is allowed, not 3"):
         DRAW(Likelihood(None, 12, "bernoulli"), (3, 2, 2), DRAWConfig())
     with pytest.raises(ValueError, match="with in_features None"):
