@@ -1,13 +1,15 @@
-"""One training, the whole front: runs of the preset `fast` at many worths of a part, beside PPO runs of a worth each.
+"""One training, the whole front: DAIF's networks at many worths of a part, beside PPO runs of a worth each.
 
     daif benchmark benchmarks/specs/workstation.yaml     trains DAIF, 4,096,000 decisions a seed
+    daif benchmark benchmarks/specs/overshoot.yaml       trains DAIF without a critic, 3,932,160 decisions a seed
     daif benchmark benchmarks/specs/front_ppo.yaml       trains PPO at six worths, 682,667 decisions each
-    python benchmarks/front.py runs/benchmarks/workstation runs/benchmarks/front_ppo
+    python benchmarks/front.py runs/benchmarks/workstation runs/benchmarks/overshoot runs/benchmarks/front_ppo
 
 The greedy policies of DAIF are evaluated exactly, by the stationary distribution of the plant's chain; those of PPO,
 which see the scores too, by the figures of their `evaluation.json`. The hypervolume is the area between the points and
 (5 % loss, 0 % saving), in squared per cent. Writes a CSV file with all points and, beside it, a JSON file with the
-command, the commit and the hypervolumes by seed.
+command and commit of each agent and the hypervolumes by seed. Points of agents that have no runs in the given folders
+stay in both files.
 """
 
 import argparse
@@ -42,11 +44,12 @@ def daif_points(folders: list[Path]) -> list[Row]:
         config, agent = load_agent(run, "latest")
         if config.agent != "daif":
             continue
+        label = f"daif {config.preset}"
         for weight in WEIGHTS:
             prefer(agent, {"weight": weight}, config.full_env_kwargs)
             actions = chain_actions(agent, optimiser.chain)
             loss, saving = optimiser.loss_and_saving_pct(actions)
-            rows.append({"agent": "daif", "seed": config.seed, "weight_kj_per_part": weight, "loss_pct": loss})
+            rows.append({"agent": label, "seed": config.seed, "weight_kj_per_part": weight, "loss_pct": loss})
             rows[-1] |= {"saving_pct": saving, "decisions": agent.decisions}
     return rows
 
@@ -67,7 +70,7 @@ def ppo_points(folders: list[Path]) -> list[Row]:
         result = evaluated.results["deterministic"]
         rows.append(
             {
-                "agent": "ppo",
+                "agent": "ppo, six runs",
                 "seed": config.seed,
                 "weight_kj_per_part": config.settings["weight_kj_per_part"],
                 "loss_pct": middle(result["production_loss_pct"]),
@@ -81,42 +84,59 @@ def ppo_points(folders: list[Path]) -> list[Row]:
 def main() -> None:
     """Evaluate, write and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("daif", type=Path, help="folder of DAIF runs")
-    parser.add_argument("ppo", type=Path, nargs="?", help="folder of PPO runs; without it, DAIF alone")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs of DAIF and PPO")
     parser.add_argument("--output", type=Path, default=Path("runs/reference/front.csv"))
     arguments = parser.parse_args()
-    rows = daif_points([arguments.daif]) + (ppo_points([arguments.ppo]) if arguments.ppo else [])
+    new = daif_points(arguments.runs) + ppo_points(arguments.runs)
     hull = dense_front("paper")
-    for row in rows:
+    for row in new:
         row["distance_pct"] = hull.saving_pct(row["loss_pct"]) - row["saving_pct"]
+    measured = {row["agent"] for row in new}
+    rows = [row for row in read(arguments.output) if row["agent"] not in measured] + new
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with arguments.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
-    facts: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **provenance(), "reference_point": REFERENCE}
-    corners = np.array([[corner.loss_pct, corner.saving_pct] for corner in hull.corners])
-    facts["hypervolume"] = {"optimum": hypervolume(corners, REFERENCE)}
-    for agent in ("daif", "ppo"):
+    summary = arguments.output.with_suffix(".json")
+    facts: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+    made_with = {"command": " ".join(["python", *sys.argv]), **provenance()}
+    optimum = hypervolume(np.array([[corner.loss_pct, corner.saving_pct] for corner in hull.corners]), REFERENCE)
+    facts |= {"reference_point": REFERENCE, "optimum": optimum}
+    print(f"optimum: hypervolume {optimum:.2f}")
+    for agent in dict.fromkeys(row["agent"] for row in rows):
+        chosen = [row for row in rows if row["agent"] == agent]
         by_seed = {
-            seed: hypervolume_of([row for row in rows if (row["agent"], row["seed"]) == (agent, seed)])
-            for seed in sorted({row["seed"] for row in rows if row["agent"] == agent})
+            seed: hypervolume_of([row for row in chosen if row["seed"] == seed])
+            for seed in sorted({row["seed"] for row in chosen})
         }
-        if not by_seed:
-            continue
-        values = np.array(list(by_seed.values()))
-        interval = bootstrap_iqm(values, rng=np.random.default_rng(0))
-        facts["hypervolume"][agent] = {"by_seed": by_seed, "iqm": interval.as_dict()}
-        optimum = facts["hypervolume"]["optimum"]
-        print(f"{agent}: hypervolume {interval} over {len(values)} seeds (optimum {optimum:.2f})")
-    for weight in WEIGHTS[::4]:
-        points = [row for row in rows if row["agent"] == "daif" and row["weight_kj_per_part"] == weight]
-        if points:
-            figures = (interquartile_mean(np.array([row[k] for row in points])) for k in ("loss_pct", "saving_pct"))
-            print("daif, {:,.0f} kJ a part: loss {:.2f} %, saving {:.2f} %".format(weight, *figures))
-    arguments.output.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        interval = bootstrap_iqm(np.array(list(by_seed.values())), rng=np.random.default_rng(0))
+        facts[agent] = (made_with if agent in measured else facts.get(agent, {})) | {
+            "hypervolume": {"by_seed": by_seed, "iqm": interval.as_dict()}
+        }
+        print(f"{agent}: hypervolume {interval} over {len(by_seed)} seeds")
+        worths = sorted({row["weight_kj_per_part"] for row in chosen})
+        for worth in worths[:: max(1, len(worths) // 8)]:
+            points = [row for row in chosen if row["weight_kj_per_part"] == worth]
+            loss, saving = (
+                interquartile_mean(np.array([row[k] for row in points])) for k in ("loss_pct", "saving_pct")
+            )
+            print(f"  {worth:,.0f} kJ a part: loss {loss:.2f} %, saving {saving:.2f} %")
+    summary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"Wrote {arguments.output}")
+
+
+def read(path: Path) -> list[Row]:
+    """Return the points of a file that this program wrote; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows: list[Row] = list(csv.DictReader(file))
+    for row in rows:
+        row |= {name: float(value) for name, value in row.items() if name not in ("agent", "seed", "decisions")}
+        row |= {name: int(row[name]) for name in ("seed", "decisions")}
+    return rows
 
 
 if __name__ == "__main__":
