@@ -25,7 +25,7 @@ def final_figures(agent: Agent, config: RunConfig) -> Mapping[str, Callable[[], 
         if sum(station.machines for station in plant.stations) <= MOST_MACHINES:
             figures["figures/policy"] = lambda: draw_policy(agent, config)
     if has_trained_model(agent):
-        figures["figures/model"] = lambda: draw_models({title_of(config): compare(agent, config)})
+        figures["figures/model"] = lambda: draw_models([(title_of(config), compare(agent, config))])
     return figures
 
 

@@ -71,7 +71,7 @@ class Comparison:
 
 def model_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure:
     """Draw what the world models of runs predict against what came under their trained policies, see `draw_models`."""
-    compared = {}
+    compared = []
     for path in runs:
         run = RunFolder.open(path)
         config = run_config(run)
@@ -81,7 +81,7 @@ def model_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure:
         if not has_trained_model(agent):
             raise SettingsError(f"The world model of {path} was never trained, so there is nothing to compare.")
         prefer(agent, preference, config.full_env_kwargs)
-        compared[f"{path.name}: {title_of(config)}"] = compare(agent, config)
+        compared.append((f"{path.name}: {title_of(config)}", compare(agent, config)))
     return draw_models(compared)
 
 
@@ -143,6 +143,8 @@ def _compare_jumps(agent: DAIFAgent) -> Comparison:
     imagined = _Imagined(agent, rows.observation)
     mean, std = imagined.jump(agent.code(rows), h)
     valid = rows.valid > 0.0
+    if not valid.any():
+        raise SettingsError(f"No jump of {h} decisions ends before its episode is cut off, so none can be compared.")
     came = torch.cat([rows.outcomes, rows.next_observation @ imagined.weights], -1)
     return Comparison(imagined.names, *(values[valid].cpu().numpy() for values in (came, mean, std)))
 
@@ -251,23 +253,32 @@ def _of_part(part: Part) -> Iterator[tuple[str, list[int], list[float]]]:
 # Drawing
 
 
-def draw_models(compared: Mapping[str, tuple[Comparison, ...]]) -> Figure:
-    """Draw comparisons by title: jumps as points about the line of equality, below them one of the open loops."""
-    widest = max(len(jumps.names) for jumps, *_ in compared.values())
-    rows = [len(comparisons) for comparisons in compared.values()]
-    figure = Figure(figsize=(0.6 + 2.9 * max(widest, 2), 0.4 + 2.9 * sum(rows)), layout="constrained")
-    for part, (title, comparisons) in zip(
-        figure.subfigures(len(compared), squeeze=False, height_ratios=rows)[:, 0], compared.items(), strict=True
-    ):
+def draw_models(compared: Sequence[tuple[str, tuple[Comparison, ...]]]) -> Figure:
+    """Draw titles and comparisons: jumps as points about the line of equality, below them one of the open loops."""
+    widest = max(len(jumps.names) for _, (jumps, *_) in compared)
+    rows = [len(comparisons) for _, comparisons in compared]
+    size = (0.6 + 2.9 * max(widest, 2), 0.6 * len(rows) + 2.9 * sum(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=rows)[:, 0]
+    for part, (title, comparisons) in zip(parts, compared, strict=True):
         part.suptitle(title, fontsize=10)
         panels = part.subplots(len(comparisons), len(comparisons[0].names), squeeze=False)
         for line, draw, comparison in zip(panels, (_draw_jumps, _draw_open_loop), comparisons, strict=False):
             for i, axes in enumerate(line):
                 draw(axes, comparison, i)
+                _widen(axes)
                 axes.tick_params(labelsize=7)
                 axes.grid(alpha=0.3)
-            line[0].legend(fontsize=7)
+        shown = [entry for axes in panels[:, 0] for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+        part.legend(*zip(*shown, strict=True), fontsize=8, loc="outside lower center", ncols=len(shown))
     return figure
+
+
+def _widen(axes: Axes) -> None:
+    """Give what never varies an axis of length 1, where it would be a magnified rounding error."""
+    for (low, high), widen in ((axes.get_xlim(), axes.set_xlim), (axes.get_ylim(), axes.set_ylim)):
+        if high - low < 1e-3 * max(1.0, abs(low)):
+            widen(0.5 * (low + high) - 0.5, 0.5 * (low + high) + 0.5)
 
 
 def _draw_jumps(axes: Axes, comparison: Comparison, i: int) -> None:
