@@ -112,9 +112,10 @@ class Evaluate:
 class Plot:
     """Draw a figure of runs; its format follows from the name: PNG, SVG or PDF."""
 
-    kind: Positional[Literal["tradeoff", "training", "learning", "horizon", "policy"]]
+    kind: Positional[Literal["tradeoff", "training", "learning", "horizon", "policy", "model"]]
     """tradeoff: loss against saving; training: six panels; learning: IQM against steps; horizon: score against H;
-    policy: machines on by buffer level and busy machines, beside the exact optimum."""
+    policy: machines on by buffer level and busy machines, beside the exact optimum; model: what DAIF's world model
+    predicts against what came."""
     runs: Positional[tuple[Path, ...]] = ()
     """Run folders, or folders of them."""
     output: Path | None = None
@@ -124,7 +125,7 @@ class Plot:
     reference: bool = True
     """Draw the published points and the exact optimum too."""
     preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
-    """New weights for what the agent of a policy prefers; weight=W is the worth of a part in kJ."""
+    """New weights for what the agent of a policy or model prefers; weight=W is the worth of a part in kJ."""
 
 
 @dataclass(frozen=True)

@@ -268,10 +268,15 @@ class ObservationCodec(nn.Module):
 
     def normalise(self, flat: Tensor) -> Tensor:
         """Standardise the Gaussian parts of (..., O) by the running moments, scale images to [0, 1]."""
-        if not self.rescales:
-            return flat
-        scale = (self.second_moment - self.mean.square()).clamp_min(1e-6).sqrt()
-        return ((flat * self.unit) - self.mean) / scale
+        return ((flat * self.unit) - self.mean) / self._scale if self.rescales else flat
+
+    def denormalise(self, normalised: Tensor) -> Tensor:
+        """Undo `normalise`, (..., O)."""
+        return (normalised * self._scale + self.mean) / self.unit if self.rescales else normalised
+
+    @property
+    def _scale(self) -> Tensor:
+        return (self.second_moment - self.mean.square()).clamp_min(1e-6).sqrt()
 
     def distribution(self, parameters: Tensor) -> ObservationDistribution:
         """Turn decoder parameters (..., num_parameters) into the distribution of a normalised observation."""

@@ -20,6 +20,8 @@ PERIODIC_SEED = 1_000_000_000
 """First seed of the evaluations during training; training seeds lie below."""
 REPORTED_SEED = 2_000_000_000
 """First seed of reported evaluations, so that no choice was made on them."""
+FIGURE_SEED = 3_000_000_000
+"""First seed of the environments that figures are drawn from."""
 DEFAULT_WEIGHT_KJ_PER_PART = 8000.0
 
 Progress = Callable[[float], None]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from daif.experiments.config import RunConfig
 from daif.experiments.exact import chain_actions
+from daif.experiments.model_figure import model_figure
 from daif.experiments.names import unknown
 from daif.experiments.optimum import reference_front, reference_rows
+from daif.experiments.protocol import Agent
 from daif.experiments.results import Evaluated, find_runs, group, half_width, middle, read_evaluations
 from daif.experiments.run_time_preference import prefer
 from daif.experiments.runs import RunFolder, metric_columns, read_metrics
 from daif.experiments.settings import SettingsError
 from daif.experiments.statistics import bootstrap_iqm, student_interval
 from daif.experiments.train import load_agent
-from envs.energy_control.optimal import Optimiser, dense_front
+from envs.energy_control.config import load_plant
+from envs.energy_control.optimal import Optimiser, Solution
 
 FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#555555")
@@ -27,6 +32,8 @@ _GREY = "#999999"
 _RULE_MARKERS = ("s", "D", "v", "P", "X", "<", ">", "h")
 _LARGEST_LOSS_PCT = 30.0
 """Loss up to which a learned agent stretches the axis of the trade-off."""
+_HALVINGS = 14
+"""Solutions in the search for an optimum: weights of a part are told apart to 0.1 %."""
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Preference score", ("plant/preference_score",)),
     ("Production loss, %", ("plant/production_loss_pct",)),
@@ -54,12 +61,12 @@ def plot(
     """Draw a figure of runs into a file.
 
     Args:
-        kind: tradeoff, training, learning, horizon or policy.
+        kind: tradeoff, training, learning, horizon, policy or model.
         runs: run folders, or folders of them; for the trade-off also evaluation files.
         output: the file; PNG, SVG or PDF by its name.
         metric: column of metrics.csv, for learning and horizon.
         reference: draw the published points and the exact optimum too.
-        preference: weights that the agent of a policy gets, see `daif.experiments.run_time_preference`.
+        preference: weights that the agent of a policy or model gets, see `daif.experiments.run_time_preference`.
     """
     if output.suffix.lower() not in FORMATS:
         raise SettingsError(f"The figure {output} must end in {', '.join(FORMATS)}.")
@@ -69,6 +76,7 @@ def plot(
         "learning": lambda: learning_figure(find_runs(runs), metric),
         "horizon": lambda: horizon_figure(find_runs(runs), metric),
         "policy": lambda: policy_figure(find_runs(runs), preference or {}),
+        "model": lambda: model_figure(find_runs(runs), preference or {}),
     }
     if kind not in drawers:
         raise SettingsError(unknown("figure", kind, drawers))
@@ -202,12 +210,20 @@ def policy_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure
         raise SettingsError(f"The figure of a policy is of one run; {len(runs)} were given.")
     run = RunFolder.open(runs[0])
     config, agent = load_agent(run, run.preferred_checkpoint())
-    plant = config.full_env_kwargs.get("plant", "paper")
-    optimiser = Optimiser(plant)
     prefer(agent, preference, config.full_env_kwargs)
+    return draw_policy(agent, config)
+
+
+def draw_policy(agent: Agent, config: RunConfig) -> Figure:
+    """Draw the policy of an agent of a run as `policy_figure` does.
+
+    ValueError for a plant without an exact optimum, or a policy that is none of its chain.
+    """
+    plant = load_plant(config.full_env_kwargs.get("plant", "paper"))
+    optimiser = Optimiser(replace(plant, assignment=config.full_env_kwargs.get("assignment") or plant.assignment))
     actions = chain_actions(agent, optimiser.chain)
     loss_pct, saving_pct = optimiser.loss_and_saving_pct(actions)
-    best = min(dense_front(plant).corners, key=lambda corner: abs(corner.loss_pct - loss_pct))
+    best = _optimum_of_loss(optimiser, loss_pct)
     figure = Figure(figsize=(11.0, 4.2), layout="constrained")
     optimal_actions = best.policy.act(optimiser.chain.observations())
     panels = (
@@ -218,6 +234,17 @@ def policy_figure(runs: Sequence[Path], preference: Mapping[str, Any]) -> Figure
         _draw_policy(axes, optimiser, chosen)
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _optimum_of_loss(optimiser: Optimiser, loss_pct: float) -> Solution:
+    """Return the exact optimum of the nearest loss among those found by halving a range of weights."""
+    plant, solutions = optimiser.plant, []
+    lightest, heaviest = 1.0, 1e4 * plant.full_power_kw * plant.arrivals.interarrival.mean_s
+    for _ in range(_HALVINGS):
+        weight = math.sqrt(lightest * heaviest)
+        solutions.append(optimiser.solve(weight, gap_kw=1e-6 * optimiser.all_on.power_kw))
+        lightest, heaviest = (weight, heaviest) if solutions[-1].loss_pct > loss_pct else (lightest, weight)
+    return min(solutions, key=lambda solution: abs(solution.loss_pct - loss_pct))
 
 
 def _draw_policy(axes: Axes, optimiser: Optimiser, actions: np.ndarray) -> None:

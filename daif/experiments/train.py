@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 from rich.console import Console
+from rich.markup import escape
 
 from daif.experiments.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from daif.experiments.config import RunConfig
@@ -31,6 +32,9 @@ from daif.experiments.registry import BuildContext
 from daif.experiments.runs import MetricsFile, RunFolder
 from daif.experiments.settings import SettingsError, build
 from daif.health import diagnose
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _MAX_BAD_EPOCHS = 3
 _EVALUATIONS_IN_A_RUN = 20
@@ -193,7 +197,19 @@ class _Session:
                 if interrupted() and self.epoch < self.learner.epochs:
                     outcome = "interrupted"
                     break
+                if self.epoch == self.learner.epochs and self.evaluator.every > 0:
+                    self._draw(writer, report)
         return TrainingResult(self.epoch, self.learner.decisions, outcome, self.best)
+
+    def _draw(self, writer: "SummaryWriter", report: ProgressReport) -> None:
+        """Write what the agent knows as images: what can't be drawn is named, and fails no training."""
+        from daif.experiments.final_figures import final_figures, pixels
+
+        for name, draw in final_figures(self.learner, self.config).items():
+            try:
+                writer.add_image(name, pixels(draw()), self.learner.decisions, dataformats="HWC")
+            except Exception as error:
+                report.warn(f"No figure {name} in TensorBoard: {escape(str(error))}")
 
     def _warn_of(self, metrics: Mapping[str, float], report: ProgressReport) -> None:
         """Name signs of a training that goes wrong, each once."""

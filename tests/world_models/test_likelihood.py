@@ -110,6 +110,7 @@ def test_running_normalisation_gives_zero_mean_and_unit_variance() -> None:
     normalised = codec.normalise(data)
     torch.testing.assert_close(normalised.mean(0), torch.zeros(2), atol=2e-3, rtol=0)
     torch.testing.assert_close(normalised.std(0), torch.ones(2), atol=2e-2, rtol=0)
+    torch.testing.assert_close(codec.denormalise(normalised), data)
 
 
 def test_a_pooled_view_counts_the_machines_and_does_not_change_under_their_permutation() -> None:
