@@ -33,6 +33,7 @@ check: install
 figures: install
 	$(BIN)/daif plot tradeoff runs/reference/evaluations runs/reference/million --output runs/reference/tradeoff.png
 	$(BIN)/daif report runs/reference/evaluations runs/reference/dqn_phi --into README.md
+	$(BIN)/daif report runs/reference/few_decisions --into README.md --table few
 	$(BIN)/daif report runs/reference/million --into README.md --table million
 	$(BIN)/daif report runs/reference/classic --into README.md --table classic
 

@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("table", "folders"),
-    [("results", ("evaluations", "dqn_phi")), ("million", ("million",)), ("classic", ("classic",))],
+    [
+        ("results", ("evaluations", "dqn_phi")),
+        ("few", ("few_decisions",)),
+        ("million", ("million",)),
+        ("classic", ("classic",)),
+    ],
 )
 def test_the_readmes_tables_are_made_from_the_kept_evaluations(table: str, folders: tuple[str, ...]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
