@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 
 import pytest
 import torch
@@ -172,18 +173,19 @@ def half_moons(noise: float, seed: int) -> Dataset:
     return replace(load("moons", size=2), train=x, validation=t, test=t, labels=labels, density=density)
 
 
-def train_with_few_labels(
-    name: str, data: Dataset, per_class: int, seed: int, restarts: int, learning_rate: float
-) -> SemiSupervisedVAE:
+def train_with_few_labels(name: str, data: Dataset, per_class: int, seed: int, restarts: int) -> SemiSupervisedVAE:
     """Train from several starts and keep the one with the best bound on the training points: no label chooses."""
     known = few_labels(data.labels["train"], per_class, torch.Generator().manual_seed(seed))
     chosen, best = entry(name), math.inf
     for start in range(restarts):
         with seeded(start):
             model = chosen.build(data)
-        config = replace(chosen.training, learning_rate=learning_rate, seed=start)
-        if data.image_shape is None:  # ten epochs
-            config = replace(config, steps=10 * len(data.train) // config.batch_size, evaluate_every=1000)
+        config = replace(chosen.training, seed=start)
+        if data.image_shape is None:  # ten epochs of small batches; the labels weigh as little as they are few
+            steps = 10 * len(data.train) // 25
+            config = replace(config, batch_size=25, steps=steps, learning_rate=1e-2, evaluate_every=steps)
+            share = float((known != UNLABELLED).double().mean())
+            model.config = replace(model.config, alpha=0.1, label_share=share)
         fit(model, mixed_batches(data.train, known), config=config, loss=chosen.loss)
         bound = evaluate(model, data.train)
         if bound < best:
@@ -200,21 +202,25 @@ def error(model: SemiSupervisedVAE, x: torch.Tensor, labels: torch.Tensor) -> fl
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("noise", "bar"),
+    ("name", "noise", "draws", "bar"),
     [
-        (0.1, 1.0),
-        pytest.param(0.2, 4.5, marks=pytest.mark.xfail(reason="depends on which six points carry a label")),
+        ("m2", 0.1, 1, 1.0),
+        ("m2", 0.2, 5, 4.5),
+        ("adgm", 0.1, 1, 1.0),
+        pytest.param("adgm", 0.2, 5, 4.5, marks=pytest.mark.xfail(reason="8.5 % before; five draws are not run yet")),
     ],
 )
-@pytest.mark.parametrize("name", ["m2", "adgm"])
 def test_half_moons_with_three_labels_a_class_in_ten_epochs(
-    name: str, noise: float, bar: float, figure: Figure
+    name: str, noise: float, draws: int, bar: float, figure: Figure
 ) -> None:
-    data = half_moons(noise, seed=0)
-    model = train_with_few_labels(name, data, 3, seed=0, restarts=4, learning_rate=2e-2)
-    percent = error(model, data.test, data.labels["test"])
-    figure(name, f"half-moons, noise {noise}", 0, "test error, %, 10 epochs, best bound of 4 starts", percent, bar)
-    assert percent <= bar
+    """Judged by the median over draws of the six labels, because at noise 0.2 some of them lie in the other moon."""
+    data, percents = half_moons(noise, seed=0), []
+    for seed in range(draws):
+        model = train_with_few_labels(name, data, 3, seed, restarts=4)
+        percents.append(error(model, data.test, data.labels["test"]))
+        task, what = f"half-moons, noise {noise}", "test error, %, 10 epochs, best bound of 4 starts"
+        figure(name, task, seed, what, percents[-1], bar)
+    assert median(percents) <= bar
 
 
 @pytest.mark.slow
@@ -229,7 +235,7 @@ def test_the_true_classes_are_the_better_optimum_of_the_unlabelled_bound(name: s
     fit(model, [data.train, labels], config=config, loss=chosen.loss)
     fit(model, data.train, config=replace(config, learning_rate=5e-3))
     percent, bound = error(model, data.test, data.labels["test"]), evaluate(model, data.train)
-    six = evaluate(train_with_few_labels(name, data, 3, seed=0, restarts=1, learning_rate=2e-2), data.train)
+    six = evaluate(train_with_few_labels(name, data, 3, seed=0, restarts=1), data.train)
     figure(name, task, 0, "test error, %, from all labels, 10 epochs more without any", percent, 4.5)
     figure(name, task, 0, "training -ELBO, nats, from all labels, 10 epochs more without any", bound)
     figure(name, task, 0, "training -ELBO, nats, 10 epochs with six labels, one start", six)
@@ -243,7 +249,7 @@ def test_digits_with_forty_labels_beat_label_spreading(figure: Figure) -> None:
     x, labels = data.train, data.labels["train"]
     ours = []
     for seed in range(2):
-        model = train_with_few_labels("m2", data, 4, seed, restarts=1, learning_rate=3e-3)
+        model = train_with_few_labels("m2", data, 4, seed, restarts=1)
         ours.append(100.0 - error(model, data.validation, data.labels["validation"]))
         known = few_labels(labels, 4, torch.Generator().manual_seed(seed))
         spread = LabelSpreading(kernel="knn", n_neighbors=7).fit(x.numpy(), known.numpy())
