@@ -61,7 +61,7 @@ def _compare_with_finite_differences(agent: DAIFAgent, observations: torch.Tenso
             flat[index] = value - step
             below = _loss(agent, observations).item()
             flat[index] = value
-            assert float(gradient.view(-1)[index]) == pytest.approx((above - below) / (2 * step), rel=1e-4, abs=1e-8)
+            assert float(gradient.reshape(-1)[index]) == pytest.approx((above - below) / (2 * step), rel=1e-4, abs=1e-8)
             compared += 1
     assert compared
     assert max(float(g.abs().max()) for g in gradients) > 0
