@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from front import daif_points, hypervolume_of
 
+from daif.experiments.config import RunConfig, resolve
 from daif.experiments.report import insert
 from daif.experiments.results import Evaluated, find_runs, middle, read_evaluations
+from daif.experiments.runs import RunFolder
 from daif.experiments.statistics import interquartile_mean
+from daif.experiments.train import run_config
 
 WORTH_KJ = 8000.0
 """Worth of a part at which a policy of the workstation is shown."""
+BUDGET = ("epochs", "iterations", "segment", "num_envs", "model_steps", "policy_steps")
 Row = dict[str, Any]
 
 
@@ -37,17 +40,19 @@ def runs(folder: Path) -> list[Row]:
     rows: list[Row] = []
     for run in find_runs([folder]):
         for evaluated in read_evaluations([run]):
-            cell = yaml.safe_load((run / "cell.yaml").read_text(encoding="utf-8"))
-            base = {"epochs", "segment", "num_envs"}  # the budget, and what a longer jump needs
-            changed = {name: value for name, value in (cell.get("settings") or {}).items() if name not in base}
             content = evaluated.content
-            row = {
-                "settings": " ".join(f"{name}={value}" for name, value in changed.items()) or "nothing",
-                "seed": content["training_seed"],
-            }
+            row = {"settings": changed(run_config(RunFolder.open(run))), "seed": content["training_seed"]}
             figures = plant_figures(run) if evaluated.is_plant else task_figures(evaluated)
             rows.append(row | figures | {"decisions": content["decisions"], "commit": content["commit"]})
     return sorted(rows, key=lambda row: (row["settings"] != "nothing", row["settings"], row["seed"]))
+
+
+def changed(config: RunConfig) -> str:
+    """Return the settings that differ from the preset's, but for the budget and what a longer jump needs."""
+    preset = resolve(config={"env": config.env, "agent": config.agent, "preset": config.preset}).resolved()["settings"]
+    own = config.resolved()["settings"]
+    names = [name for name in own if own[name] != preset[name] and name not in BUDGET]
+    return " ".join(f"{name}={own[name]}" for name in names) or "nothing"
 
 
 def task_figures(evaluated: Evaluated) -> Row:
