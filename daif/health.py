@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
 
 EXPLODED = 1e6
 """A loss or term of G beyond this, in nats, has exploded."""
@@ -24,3 +27,16 @@ def diagnose(metrics: Mapping[str, float], *, discrete_actions: bool) -> list[st
     if discrete_actions and metrics.get("policy/entropy", math.inf) < COLLAPSED_POLICY:
         signs.append(f"the policy has collapsed: policy/entropy is {metrics['policy/entropy']:.2g} nats")
     return signs
+
+
+def not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """Return the paths of nested tensors with values that are not finite, such as "modules/actor/readout.weight"."""
+    return [path for path, tensor in _leaves(tensors) if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def _leaves(nested: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}/")
+        elif isinstance(value, Tensor):
+            yield f"{prefix}{name}", value

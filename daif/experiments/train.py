@@ -27,16 +27,18 @@ from daif.experiments.evaluate import (
     evaluate_episodes,
 )
 from daif.experiments.progress import ProgressReport
-from daif.experiments.protocol import Agent, Learner
+from daif.experiments.protocol import Agent, Learner, MakeEnvs
 from daif.experiments.registry import BuildContext
 from daif.experiments.runs import MetricsFile, RunFolder
 from daif.experiments.settings import SettingsError, build
-from daif.health import diagnose
+from daif.health import diagnose, not_finite
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _MAX_BAD_EPOCHS = 3
+_NAMED = 5
+"""Names that a message lists before it says "and N more"."""
 _EVALUATIONS_IN_A_RUN = 20
 
 
@@ -163,10 +165,14 @@ class _Session:
         ):
             while self.epoch < self.learner.epochs:
                 decisions, epoch_started = self.learner.decisions, time.perf_counter()
-                metrics = self.learner.learn_epoch(make_envs, self.epoch)
+                metrics = self._learn_epoch(make_envs, report)
+                if metrics is None:
+                    outcome = "diverged"
+                    break
                 rate = (self.learner.decisions - decisions) / max(time.perf_counter() - epoch_started, 1e-9)
                 self.epoch += 1
                 non_finite = sorted(name for name, value in metrics.items() if not math.isfinite(value))
+                non_finite += not_finite(self.learner.state()[0])
                 if not non_finite and self.evaluator.is_due(self.epoch):
                     metrics = {**metrics, **self.evaluator.evaluate()}
                 self.elapsed_s = before + time.perf_counter() - started
@@ -184,7 +190,7 @@ class _Session:
                 if non_finite:
                     bad_epochs += 1
                     report.warn(
-                        f"Epoch {self.epoch}: not finite: {', '.join(non_finite)}; this epoch's state is not saved, "
+                        f"Epoch {self.epoch}: not finite: {_listed(non_finite)}; this epoch's state is not saved, "
                         "the checkpoints `latest` and `best` stay as they are."
                     )
                     if bad_epochs >= _MAX_BAD_EPOCHS:
@@ -200,6 +206,20 @@ class _Session:
                 if self.epoch == self.learner.epochs and self.evaluator.every > 0:
                     self._draw(writer, report)
         return TrainingResult(self.epoch, self.learner.decisions, outcome, self.best)
+
+    def _learn_epoch(self, make_envs: MakeEnvs, report: ProgressReport) -> dict[str, float] | None:
+        """Train for one epoch; None if numbers that are not finite ended it before it was done."""
+        try:
+            return self.learner.learn_epoch(make_envs, self.epoch)
+        except (RuntimeError, ValueError):  # which is what drawing actions raises for such parameters
+            broken = not_finite(self.learner.state()[0])
+            if not broken:
+                raise
+            report.warn(
+                f"Epoch {self.epoch + 1}: not finite: {_listed(broken)}; the epoch is not finished, the "
+                "checkpoints `latest` and `best` stay as they are. A smaller learning rate may help."
+            )
+            return None
 
     def _draw(self, writer: "SummaryWriter", report: ProgressReport) -> None:
         """Write what the agent knows as images: what can't be drawn is named, and fails no training."""
@@ -318,3 +338,8 @@ def _interruptible(console: Console) -> Iterator[Callable[[], bool]]:
         yield lambda: requested
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

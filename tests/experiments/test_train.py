@@ -223,6 +223,39 @@ def test_bad_numbers_are_named_and_the_good_checkpoints_kept(tmp_path, monkeypat
     assert load_checkpoint(run.checkpoint("best")).epoch <= 2
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, about the very numbers
+def test_an_epoch_that_bad_numbers_break_is_named(tmp_path):
+    config = configuration("ppo", settings={**PPO, "learning_rate": 1e36})
+    run = start(config, tmp_path / "run")
+    console = Console(record=True, width=300, file=open(os.devnull, "w"))  # noqa: SIM115
+    assert train(config, run, console).outcome == "diverged"
+    first, second = (line for line in console.export_text().splitlines() if "not finite" in line)
+    assert first.startswith("Epoch 1: not finite: train/explained_variance")
+    assert "state is not saved" in first
+    assert second.startswith("Epoch 2: not finite: policy/")
+    assert "the epoch is not finished" in second
+    assert not run.checkpoint("latest").exists()
+
+
+def test_an_error_of_another_kind_ends_a_training(tmp_path, monkeypatch):
+    config = configuration("ppo")
+    run = start(config, tmp_path / "run")
+    original = AGENTS["ppo"].create
+
+    def create(context, settings):
+        learner = original(context, settings)
+
+        def learn_epoch(make_envs, epoch):
+            raise ValueError("another kind")
+
+        learner.learn_epoch = learn_epoch
+        return learner
+
+    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    with pytest.raises(ValueError, match="another kind"):
+        train(config, run, QUIET)
+
+
 def test_signs_of_a_training_that_goes_wrong_are_named_once(tmp_path, monkeypatch):
     config = configuration("ppo")
     run = start(config, tmp_path / "run")
