@@ -10,8 +10,8 @@ r"""The runs of an ablation as one small table: which settings differ from the p
 
 Of other tasks the figure is the mean return of the evaluation; of the workstation it is the hypervolume of the front
 that the one network holds (see `front.py`), exactly, with the loss and saving at a part's worth of 8,000 kJ. Writes a
-CSV file with a row for each run, and a Markdown table with the interquartile mean over the seeds between the marks of a
-file.
+CSV file with a row for each run, in which the rows of earlier runs with other settings or seeds stay, and a Markdown
+table with the interquartile mean over the seeds between the marks of a file.
 """
 
 import argparse
@@ -35,8 +35,8 @@ BUDGET = ("epochs", "iterations", "segment", "num_envs", "model_steps", "policy_
 Row = dict[str, Any]
 
 
-def runs(folder: Path) -> list[Row]:
-    """Return a row for each evaluated run of a benchmark."""
+def runs(folder: Path, kept: list[Row]) -> list[Row]:
+    """Return a row for each evaluated run of a benchmark, and the rows that were kept of others."""
     rows: list[Row] = []
     for run in find_runs([folder]):
         for evaluated in read_evaluations([run]):
@@ -44,7 +44,17 @@ def runs(folder: Path) -> list[Row]:
             row = {"settings": changed(run_config(RunFolder.open(run))), "seed": content["training_seed"]}
             figures = plant_figures(run) if evaluated.is_plant else task_figures(evaluated)
             rows.append(row | figures | {"decisions": content["decisions"], "commit": content["commit"]})
+    new = {(row["settings"], row["seed"]) for row in rows}
+    rows += [row for row in kept if (row["settings"], row["seed"]) not in new]
     return sorted(rows, key=lambda row: (row["settings"] != "nothing", row["settings"], row["seed"]))
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file that an earlier call wrote."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{**row, "seed": int(row["seed"])} for row in csv.DictReader(file)]
 
 
 def changed(config: RunConfig) -> str:
@@ -80,7 +90,11 @@ def table(rows: list[Row]) -> str:
         chosen = [row for row in rows if row["settings"] == settings]
         values = [float(row[name.replace(" ", "_")]) for row in chosen]
         by_seed = ", ".join(f"{value:.1f}" for value in values)
-        points = ", ".join(f"{row['loss_pct']:.2f} / {row['saving_pct']:.2f}" for row in chosen) if plant else ""
+        points = (
+            ", ".join(f"{float(row['loss_pct']):.2f} / {float(row['saving_pct']):.2f}" for row in chosen)
+            if plant
+            else ""
+        )
         line = f"| {settings} | {by_seed} | {interquartile_mean(np.array(values)):.1f} |"
         lines.append(line + (f" {points} |" if plant else ""))
     return "\n".join(lines)
@@ -94,7 +108,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="Markdown file with the marks")
     parser.add_argument("--table", default="ablation", help="name of the marks")
     arguments = parser.parse_args()
-    rows = runs(arguments.benchmark)
+    rows = runs(arguments.benchmark, kept=read(arguments.output))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with arguments.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -1,10 +1,8 @@
 """After demand falls: how many decisions until an agent that keeps learning saves what one trained anew saves.
 
     daif benchmark benchmarks/specs/workstation.yaml     trains DAIF on the plant `paper`
-    make demo                                            trains DQN there
-    daif train --preset fast --seed 20 --env-kwargs plant=benchmarks/plants/paper-26s.yaml \\
-        --set num_envs=64 epochs=10                      trains DAIF anew where parts come every 26 s
-    python benchmarks/adaptation.py runs/benchmarks/workstation runs/demo --retrained RUNS...
+    daif benchmark benchmarks/specs/adaptation.yaml      trains DQN there, and DAIF anew where parts come every 26 s
+    python benchmarks/adaptation.py runs/benchmarks/workstation runs/benchmarks/adaptation
 
 Ten plants run under one agent that keeps learning, as in `daif evaluate --adapt`; they are the plant `jump`, where
 parts come every 20 s and then every 26 s, with the jump after 10,000 s. From then on decisions are counted, those of
@@ -134,10 +132,7 @@ def since(points: list[Row], holds: list[bool]) -> int | None:
 def main() -> None:
     """Run, measure, write and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", type=Path, nargs="+", help="folders of DAIF and DQN runs on the plant `paper`")
-    parser.add_argument(
-        "--retrained", type=Path, nargs="+", required=True, help="DAIF runs on the plant after the jump"
-    )
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs before the jump, and of those behind it")
     parser.add_argument("--adapt", nargs="*", default=[], metavar="FIELD=VALUE", help="settings of the adapting DAIF")
     parser.add_argument("--output", type=Path, default=Path("runs/reference/adaptation.csv"))
     arguments = parser.parse_args()
@@ -157,9 +152,13 @@ def main() -> None:
     optimum = measure.optimum
     if not rows:
         add("optimum", "exact", 0, 0, measure.row(optimum.loss_pct, optimum.saving_pct))
-    for folder in find_runs(arguments.trained):
+    for folder in find_runs(arguments.runs):
         config = run_config(RunFolder.open(folder))
         name, seed = config.agent, config.seed
+        if Path(config.full_env_kwargs.get("plant", "paper")).name == AFTER.name:
+            if (name, "trained anew", seed) not in done:
+                add(name, "trained anew", seed, 0, measure(load(folder)))
+            continue
         if name not in ("daif", "dqn") or (name, "adapting", seed) in done:
             continue
         agent = load(folder)
@@ -170,10 +169,6 @@ def main() -> None:
             inner = learner.agent if name == "daif" else learner.learner
             figures = {key: value for key, value in learner.figures().items() if key != "decisions"}
             add(name, "adapting", seed, decisions, measure(inner), **figures)
-    for folder in find_runs(arguments.retrained):
-        config = run_config(RunFolder.open(folder))
-        if (config.agent, "trained anew", config.seed) not in done:
-            add(config.agent, "trained anew", config.seed, 0, measure(load(folder)))
 
     facts: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **provenance(), "weight_kj": WEIGHT_KJ}
     facts |= summary(rows, measure.optimiser.all_on.power_kw)
