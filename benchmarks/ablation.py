@@ -90,11 +90,8 @@ def table(rows: list[Row]) -> str:
         chosen = [row for row in rows if row["settings"] == settings]
         values = [float(row[name.replace(" ", "_")]) for row in chosen]
         by_seed = ", ".join(f"{value:.1f}" for value in values)
-        points = (
-            ", ".join(f"{float(row['loss_pct']):.2f} / {float(row['saving_pct']):.2f}" for row in chosen)
-            if plant
-            else ""
-        )
+        pairs = [(float(row["loss_pct"]), float(row["saving_pct"])) for row in chosen if plant]
+        points = ", ".join(f"{loss:.2f} / {saving:.2f}" for loss, saving in pairs)
         line = f"| {settings} | {by_seed} | {interquartile_mean(np.array(values)):.1f} |"
         lines.append(line + (f" {points} |" if plant else ""))
     return "\n".join(lines)
