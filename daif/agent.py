@@ -27,6 +27,7 @@ from daif.outcomes import OutcomePreference, OutcomeScale
 from daif.policy_encoding import policy_encoding
 from daif.preference import Preference, observed_column, preference_of
 from daif.randomness import OwnedRandomness
+from world_models.ensemble import Ensemble
 from world_models.likelihood import ObservationCodec, View
 from world_models.overshooting_vae import OvershootingVAE
 
@@ -84,11 +85,10 @@ class DAIFAgent:
             + c.action_conditioned * self.actor.action_size
         )
         members = c.ensemble_members if c.theta == "ensemble" else 1
-        self.models = [OvershootingVAE(self.codec, code, outcomes, c.world_model) for _ in range(members)]
-        for model in self.models:
-            model.to(self.device).eval()
+        models = [OvershootingVAE(self.codec, code, outcomes, c.world_model) for _ in range(members)]
+        self.models = Ensemble(models).to(self.device).eval()
         self.optimisers = {"actor": OwnedAdam(self.actor.parameters(), c.actor_learning_rate, c.max_gradient_norm)}
-        self.model_optimisers = [self._model_optimisers(model) for model in self.models]
+        self.model_optimisers = [self._model_optimisers(model) for model in self.models.learners]
         for i, pair in enumerate(self.model_optimisers):
             self.optimisers |= {f"transition-{i}": pair[0], f"model-{i}": pair[1]}
         self.critic: Critic | None = None
@@ -264,7 +264,7 @@ class DAIFAgent:
             "codec": self.codec,
             "actor": self.actor,
             "encoding": self.encoding,
-            "models": torch.nn.ModuleList(self.models),
+            "models": torch.nn.ModuleList(self.models.learners),
             "scale": self.scale,
         }
         return modules | ({"critic": self.critic} if self.critic is not None else {})

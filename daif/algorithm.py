@@ -36,30 +36,34 @@ def learn(agent: DAIFAgent) -> None:
     """Learn from the memory: lines 10 to 36."""
     c, metrics = agent.config, agent.metrics
     for _ in range(c.model_steps):
-        for member in range(len(agent.models)):  # departure where there is more than one
-            metrics.add(learn_model(agent, agent.rows(c.model_batch, c.horizon), member))  # lines 10 to 18
+        for learner in range(len(agent.models.learners)):  # departure where there is more than one model
+            rows = agent.rows(c.model_batch * agent.models.stacked, c.horizon)
+            metrics.add(learn_model(agent, rows, learner))  # lines 10 to 18
     for _ in range(c.policy_steps):
         if agent.critic is not None:  # departure: actor-critic
             metrics.add(learn_critic(agent, agent.rows(c.policy_batch, c.steps)))
         metrics.add(improve_policy(agent, agent.observations(c.policy_batch)))  # lines 19 to 36
 
 
-def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tensor]:
-    """One step on the variational free energy of B1 rows (lines 11 to 18)."""
-    model, (transition_optimiser, model_optimiser) = agent.models[member], agent.model_optimisers[member]
+def learn_model(agent: DAIFAgent, rows: Rows, learner: int = 0) -> dict[str, Tensor]:
+    """One step on the variational free energy of B1 rows for each of the learner's models (lines 11 to 18)."""
+    model, (transition_optimiser, model_optimiser) = agent.models.learners[learner], agent.model_optimisers[learner]
     agent.scale.update(rows.outcomes, rows.horizon)
     o_t, o_next = agent.codec.normalise(rows.observation), agent.codec.normalise(rows.next_observation)
-    share = rows.valid / rows.valid.sum().clamp_min(1.0)  # rows that cross into another episode count for nothing
+    code, y, valid = agent.code(rows), agent.standardise(rows), rows.valid
+    members = agent.models.stacked
+    if members > 1:  # departure: (members, B1, ...), each model's own rows
+        o_t, o_next, code, y, valid = (x.unflatten(0, (members, -1)) for x in (o_t, o_next, code, y, valid))
+    share = valid / valid.sum(-1, keepdim=True).clamp_min(1.0)  # rows that cross into another episode count for nothing
     model.train()
 
     s_t = model.encode(o_t).rsample()
-    code = agent.code(rows)
     p_s_next = model.transition(s_t, code)
     q_s_next = model.encode(o_next)
     l_s = (share * transition_loss(q_s_next, p_s_next)).sum()  # line 13
     prediction = model.predict(s_t, code, p_s_next.rsample())
     inaccuracy = reconstruction_loss(prediction.observation, o_next)  # line 14
-    outcomes = outcome_loss(prediction.outcomes, agent.standardise(rows))  # departure: outcomes of the jump
+    outcomes = outcome_loss(prediction.outcomes, y)  # departure: outcomes of the jump
     inaccuracy = (share * (inaccuracy + outcomes)).sum()
     divergence = (share * complexity(q_s_next)).sum()
     l_o = inaccuracy + agent.config.beta * divergence  # line 15
@@ -76,11 +80,11 @@ def learn_model(agent: DAIFAgent, rows: Rows, member: int = 0) -> dict[str, Tens
     error = (prediction.observation.mean - o_next).abs().detach()
     column = agent.preferred_column
     return {
-        "model/transition_loss": l_s.detach(),
-        "model/reconstruction_loss": inaccuracy.detach(),
-        "model/complexity": divergence.detach(),
+        "model/transition_loss": l_s.detach() / members,
+        "model/reconstruction_loss": inaccuracy.detach() / members,
+        "model/complexity": divergence.detach() / members,
         "model/observation_error": error.mean(),
-    } | ({} if column is None else {"model/preference_mae": error[:, column].mean()})
+    } | ({} if column is None else {"model/preference_mae": error[..., column].mean()})
 
 
 def improve_policy(agent: DAIFAgent, observations: Tensor) -> dict[str, Tensor]:

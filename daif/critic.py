@@ -13,33 +13,18 @@ expected free energy in the same way; vector-valued prediction as in Abels et al
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from generative.nn import average_
+from generative.nn import EnsembleLinear, average_
 from world_models.images import ImageReader
 from world_models.likelihood import Part
 
 EPISTEMIC = 2
 """The components behind the outcomes: state and parameter uncertainty."""
-
-
-class EnsembleLinear(nn.Module):
-    """Affine maps of an ensemble: (members, batch, inputs) -> (members, batch, outputs)."""
-
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        bound = 1.0 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Apply each member's map to its own batch."""
-        return torch.baddbmm(self.bias, features, self.weight)
 
 
 class EnsembleMLP(nn.Module):

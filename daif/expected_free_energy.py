@@ -12,7 +12,6 @@ All samples are evaluated in one batch; there is no loop over them. A smaller G 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +22,7 @@ from torch.distributions import Distribution
 from daif.preference import Preference
 from generative.divergences import Reduction, entropy
 from generative.nn import sampled_theta
+from world_models.ensemble import Ensemble
 from world_models.likelihood import ObservationDistribution
 from world_models.overshooting_vae import OvershootingVAE
 
@@ -64,7 +64,7 @@ class ExpectedFreeEnergy:
 
 
 def expected_free_energy(
-    models: Sequence[OvershootingVAE],
+    models: Ensemble,
     preference: Preference,
     observation: Tensor,
     code: Tensor,
@@ -115,14 +115,11 @@ def _draws(p_s_next: Distribution, samples: int, batch: int) -> Tensor:
 
 
 def parameter_uncertainty(
-    models: Sequence[OvershootingVAE], observation: Tensor, s_t: Tensor, code: Tensor, settings: EFESettings
+    models: Ensemble, observation: Tensor, s_t: Tensor, code: Tensor, settings: EFESettings
 ) -> Tensor:
     """G3 of the first model's states s̃_t (..., S): E_θ H[o | s̃, θ] over θ, minus the entropy of one prediction."""
     if len(models) > 1:  # departure: θ by an ensemble
-        outputs = [
-            model.decoder(model.transition(_state(model, observation, code), code).rsample()) for model in models
-        ]
-        fresh = models[0].observation(torch.stack(outputs))
+        fresh = models.predict(observation, code)
     else:
         fresh = _under_dropout(models[0], "fresh", s_t, code, settings.inner_samples)
     if settings.parameter_estimator == "mixture":  # departure: the mixture's entropy

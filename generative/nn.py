@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from generative.names import unknown
 
@@ -99,6 +101,44 @@ class MLP(nn.Sequential):
             width = units
         layers.append(nn.Linear(width, out_features))
         super().__init__(*layers)
+
+
+class EnsembleLinear(nn.Module):
+    """Affine maps of an ensemble, evaluated together: (members, ..., inputs) -> (members, ..., outputs)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    @classmethod
+    def of(cls, maps: Sequence[nn.Linear]) -> EnsembleLinear:
+        """Return an ensemble that starts as these maps, all of one size."""
+        together = cls(len(maps), maps[0].in_features, maps[0].out_features)
+        together.weight = nn.Parameter(torch.stack([one.weight.detach().T for one in maps]))
+        together.bias = nn.Parameter(torch.stack([one.bias.detach().unsqueeze(0) for one in maps]))
+        return together
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply each member's map to its own batch."""
+        rows = features if features.dim() == 3 else features.flatten(1, -2)
+        mapped = torch.baddbmm(self.bias, rows, self.weight)
+        return mapped if features.dim() == 3 else mapped.unflatten(1, features.shape[1:-1])
+
+
+class EnsembleMember(nn.Module):
+    """One member of an `EnsembleLinear`, whose parameters it shares: (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, together: EnsembleLinear, index: int) -> None:
+        super().__init__()
+        self._together = (together,)  # a tuple, so that the parameters are saved once, with their owner
+        self.index = index
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply the member's map."""
+        (together,) = self._together
+        return F.linear(features, together.weight[self.index].T, together.bias[self.index, 0])
 
 
 class ConvEncoder(nn.Module):

@@ -29,7 +29,7 @@ TINY = {
 def _agent(space: str = "product", action: str = "discrete", **settings: object) -> DAIFAgent:
     config = DAIFConfig(**(TINY | settings))
     agent = DAIFAgent(SPACES[space], ACTIONS[action], config, seed=0)
-    for module in (agent.actor, *agent.models, agent.encoding, agent.scale):
+    for module in (agent.actor, agent.models, agent.encoding, agent.scale):
         module.double()
     agent.codec.double()
     agent.view.double()
@@ -88,6 +88,15 @@ def test_gradient_through_the_first_action_agrees_with_finite_differences(action
     _compare_with_finite_differences(agent, _observations(agent))
 
 
+@pytest.mark.parametrize("parameter_estimator", ["entropies", "mixture"])
+def test_gradient_of_g_over_an_ensemble_agrees_with_finite_differences(parameter_estimator: str) -> None:
+    settings = {"theta": "ensemble", "ensemble_members": 3, "parameter_estimator": parameter_estimator}
+    agent = _agent("gaussian", **settings)
+    _compare_with_finite_differences(agent, _observations(agent))
+    agent = _agent("gaussian", action_conditioned=True, state_weight=0.0, preference_weight=0.0, **settings)
+    _compare_with_finite_differences(agent, _observations(agent))
+
+
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("term", ["preference", "state", "parameter"])
 def test_each_term_alone_moves_the_actor(space: str, term: str) -> None:
@@ -115,17 +124,18 @@ def _changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
     return any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
-def test_the_policy_step_moves_the_actor_alone_and_the_model_step_the_model_alone() -> None:
-    agent = _agent("gaussian")
+@pytest.mark.parametrize("theta", ["dropout", "ensemble"])
+def test_the_policy_step_moves_the_actor_alone_and_the_model_step_the_model_alone(theta: str) -> None:
+    agent = _agent("gaussian", theta=theta)
     _fill(agent)
-    actor, model = _copies(agent.actor), _copies(agent.models[0])
+    actor, model = _copies(agent.actor), _copies(agent.models)
     improve_policy(agent, agent.observations(4).double())
     assert _changed(actor, agent.actor)
-    assert not _changed(model, agent.models[0])
+    assert not _changed(model, agent.models)
     actor = _copies(agent.actor)
-    rows = agent.rows(8, agent.config.horizon)
+    rows = agent.rows(12, agent.config.horizon)
     learn_model(agent, type(rows)(*(v.double() if v.is_floating_point() else v for v in vars(rows).values())))
-    assert _changed(model, agent.models[0])
+    assert _changed(model, agent.models)
     assert not _changed(actor, agent.actor)
 
 
