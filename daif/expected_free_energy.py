@@ -76,7 +76,7 @@ def expected_free_energy(
     G2. Dropout is off but for G3, where its masks are the samples of θ if there is but one model.
     """
     model = models[0]
-    s_t = _state(model, observation, code)  # lines 21, 22
+    s_t = model.draw_state(observation, code)  # lines 21, 22
     p_s_next = model.transition(s_t, code)  # line 24
     if settings.estimator == "analytic":
         s_next = p_s_next.mean.unsqueeze(0)
@@ -98,12 +98,6 @@ def expected_free_energy(
 
     g1, g2, g3 = settings.preference_weight * g1, settings.state_weight * g2, settings.parameter_weight * g3
     return ExpectedFreeEnergy(g1 + g2 + g3, g1, g2, g3)
-
-
-def _state(model: OvershootingVAE, observation: Tensor, code: Tensor) -> Tensor:
-    """Draw s̃_t ~ Q_φs(s | õ_t), the same for all first actions: (B, O) and codes (..., B, P) -> (..., B, S)."""
-    s_t = model.encode(observation).rsample()
-    return s_t.expand(*code.shape[:-1], s_t.shape[-1])
 
 
 def _draws(p_s_next: Distribution, samples: int, batch: int) -> Tensor:

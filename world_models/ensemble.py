@@ -66,9 +66,7 @@ class Ensemble(nn.Module):
 
 def _decoded(model: OvershootingVAE, observation: Tensor, code: Tensor) -> Tensor:
     """The decoder's output (..., B, parameters) behind a jump from observations ([members,] B, O)."""
-    s_t = model.encode(observation).rsample()
-    between = code.dim() - s_t.dim()  # first actions, behind the members
-    s_t = s_t.reshape(*s_t.shape[:-2], *(1,) * between, *s_t.shape[-2:]).expand(*code.shape[:-1], s_t.shape[-1])
+    s_t = model.draw_state(observation, code)
     return model.decoder(model.transition(s_t, code).rsample())
 
 

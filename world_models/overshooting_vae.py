@@ -112,6 +112,16 @@ class OvershootingVAE(nn.Module):
         """Q_φs(s | o): normalised observation (..., O) -> diagonal Gaussian over the state (..., S)."""
         return bounded_gaussian(self.encoder(self.reader(observation)), self.config.max_variance)
 
+    def draw_state(self, observation: Tensor, code: Tensor) -> Tensor:
+        """Draw s̃_t ~ Q_φs(s | o) for codes of jumps from there, the same for all first actions.
+
+        Observations ([members,] B, O) and codes ([members,] ..., B, P) -> ([members,] ..., B, S).
+        """
+        state = self.encode(observation).rsample()
+        first_actions = (1,) * (code.dim() - state.dim())
+        state = state.reshape(*state.shape[:-2], *first_actions, *state.shape[-2:])
+        return state.expand(*code.shape[:-1], state.shape[-1])
+
     def transition(self, state: Tensor, code: Tensor) -> Distribution:
         """P_θs(s_{t+H} | s_t, code): states (..., S) and codes (..., P) -> diagonal Gaussian over (..., S)."""
         return bounded_gaussian(self.transition_net(torch.cat([state, code], -1)), self.config.max_variance)
