@@ -81,7 +81,7 @@ class DAIFConfig:
     learning_rate_end: float = 1.0
     """Fraction of the learning rates that is left at the end of training, approached linearly."""
     max_gradient_norm: float | None = None
-    """Norm at which the gradients are clipped; none in Algorithm 1."""
+    """Norm at which the gradients are clipped, an ensemble's together; none in Algorithm 1."""
 
     # Expected free energy
     preference: str = "auto"
