@@ -258,9 +258,10 @@ class ObservationCodec(nn.Module):
 
     @torch.no_grad()
     def update(self, flat: Tensor) -> None:
-        """Move the running moments by a batch of flattened observations (batch, O)."""
+        """Move the running moments by a batch of flattened observations (batch, O), wherever they lie."""
         if "gaussian" not in self.kinds:
             return
+        flat = flat.to(self.mean)
         self.count += len(flat)
         rate = len(flat) / self.count
         self.mean.lerp_(torch.where(self.free, flat.mean(0), 0.0), rate)
