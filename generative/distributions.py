@@ -6,13 +6,14 @@ distribution; `Head` puts an affine map in front. Parameters are valid by constr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import (
     Bernoulli,
+    Categorical,
     ContinuousBernoulli,
     Distribution,
     Independent,
@@ -47,9 +48,21 @@ def standard_normal(like: Tensor) -> Independent:
     )
 
 
-def categorical(logits: Tensor) -> OneHotCategoricalStraightThrough:
+class OneHot(OneHotCategoricalStraightThrough):
+    """Torch's one-hot categorical, whose inner categorical does not look at its parameters' values either."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._categorical = Categorical(logits=logits, validate_args=False)
+        Distribution.__init__(self, self._categorical.batch_shape, logits.shape[-1:], validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> OneHot:
+        """Return the distribution with another batch shape."""
+        return OneHot(self.logits.expand(*batch_shape, *self.event_shape))
+
+
+def categorical(logits: Tensor) -> OneHot:
     """One-hot categorical over the last dimension; `rsample` passes gradients straight through (Bengio et al. 2013)."""
-    return OneHotCategoricalStraightThrough(logits=logits, validate_args=False)
+    return OneHot(logits)
 
 
 def bernoulli(logits: Tensor) -> Independent:

@@ -76,7 +76,6 @@ def _move(agent: DAIFAgent, device: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_step_stays_on_the_device(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OwnedAdam, "apply", lambda self: None)  # Adam reads its count of steps
-    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)  # which reads the values
     agent = _filled(case)
     _move(agent, "meta")
     c = agent.config
