@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from world_models.overshooting_vae import Prediction
 
+EXTRAPOLATION = 10.0
+"""How many times beyond the trained range a weight may be asked for; the actor extrapolates there."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -36,6 +39,18 @@ class Outcome:
     def reference(self) -> float:
         """The weight at which one unit of cost is measured: the geometric middle of the range."""
         return math.sqrt(self.low * self.high)
+
+    def trained_for(self, weight: float) -> bool:
+        """Whether a weight is in the range."""
+        return self._within(weight, 1.0)
+
+    def reaches(self, weight: float) -> bool:
+        """Whether a weight is in the range or, where there is more than one weight, not too far outside."""
+        return self._within(weight, EXTRAPOLATION if self.high > self.low else 1.0)
+
+    def _within(self, weight: float, beyond: float) -> bool:
+        tolerance = 1e-6  # of single precision
+        return self.low / beyond * (1.0 - tolerance) <= weight <= self.high * beyond * (1.0 + tolerance)
 
 
 @dataclass(frozen=True)
@@ -86,17 +101,18 @@ class OutcomePreference:
     def relative(self, weights: Mapping[str, float | np.ndarray]) -> Tensor:
         """Turn weights by name into relative ones, (C,), or (n, C) where some are arrays (n,).
 
-        Others keep their reference. ValueError for an unknown outcome, or a weight outside of its range.
+        Others keep their reference. ValueError for an unknown outcome, or a weight too far outside of its range.
         """
         unknown = set(weights) - set(self.names)
         if unknown:
             raise ValueError(f"no outcome {sorted(unknown)[0]!r} to weigh; outcomes: {', '.join(self.names)}")
         for outcome in self.outcomes:
             for value in np.atleast_1d(weights.get(outcome.name, outcome.reference)):
-                if not outcome.low * (1 - 1e-9) <= value <= outcome.high * (1 + 1e-9):
+                if not outcome.reaches(value):
+                    far = f", by more than {EXTRAPOLATION:g} times" if outcome.high > outcome.low else ""
                     raise ValueError(
                         f"the weight {value:g} of {outcome.name!r} is outside {outcome.low:g}..{outcome.high:g}, "
-                        "for which the agent was trained"
+                        f"for which the agent was trained{far}"
                     )
         if not self.outcomes:
             return torch.zeros(0)

@@ -23,7 +23,7 @@ from daif.experiments.keep_learning import keep_learning
 from daif.experiments.names import unknown
 from daif.experiments.protocol import Agent
 from daif.experiments.registry import AGENTS
-from daif.experiments.run_time_preference import prefer
+from daif.experiments.run_time_preference import extrapolations, prefer
 from daif.experiments.runs import RunFolder, provenance, write_json
 from daif.experiments.settings import SettingsError
 from daif.experiments.tariff import Tariff
@@ -87,6 +87,8 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     config = _with_env_kwargs(config, request.env_kwargs)
     tariff = None if request.tariff is None else Tariff.read(request.tariff)
     agent = prefer(agent, request.preference, config.full_env_kwargs, tariff)
+    for sentence in extrapolations(agent):
+        console.print(sentence, markup=False, soft_wrap=True)
     seed = REPORTED_SEED if request.seed is None else request.seed
     figures: tuple[str, ...]
     protocol = PlantProtocol(request.replications, request.days, request.response_days, seed)

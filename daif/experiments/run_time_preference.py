@@ -10,6 +10,7 @@ from daif.experiments.exact import chain_actions
 from daif.experiments.protocol import Agent
 from daif.experiments.settings import SettingsError
 from daif.experiments.tariff import FollowsTariff, Tariff
+from daif.outcomes import EXTRAPOLATION
 from envs.energy_control.config import load_plant
 from envs.energy_control.optimal import Optimiser
 
@@ -20,7 +21,8 @@ WEIGHT = "weight"
 TARGET = "max_loss_pct"
 """Stands for the least worth of a part at which the agent loses at most this share of the production, in per cent."""
 CANDIDATES = 48
-"""Weights, spread evenly on a logarithmic scale over the trained range, among which a production target chooses."""
+"""Weights, spread evenly on a logarithmic scale over the trained range, among which a production target chooses; where
+none of them meets it, half as many beyond the range are tried."""
 
 
 def prefer(
@@ -31,8 +33,8 @@ def prefer(
     With a tariff, the agent that is returned follows its prices.
 
     Raises:
-        SettingsError: for an agent without such weights, a weight that it was not trained for, or a target that it
-            cannot meet.
+        SettingsError: for an agent without such weights, a weight too far from those that it was trained for, or a
+            target that it cannot meet.
     """
     if not weights and tariff is None:
         return agent
@@ -58,6 +60,19 @@ def prefer(
     return FollowsTariff(agent, tariff, {"lost": float(named["lost"])})
 
 
+def extrapolations(agent: Any) -> list[str]:
+    """Return a sentence for each present weight of an agent that is outside of the range it was trained for."""
+    if not hasattr(agent, "run_time_weights"):
+        return []
+    present = (agent.run_time_weights * agent.weights.reference()).reshape(-1, len(agent.weights.outcomes))[0].tolist()
+    return [
+        f"The weight {weight:.4g} of {outcome.name!r} is outside {outcome.low:g}..{outcome.high:g}, for which the "
+        "agent was trained; its actor extrapolates."
+        for outcome, weight in zip(agent.weights.outcomes, present, strict=True)
+        if not outcome.trained_for(weight)
+    ]
+
+
 def _weight_for(max_loss_pct: float, agent: Any, env_kwargs: Mapping[str, Any]) -> float:
     """Return the least weight of a lost part at which the exact loss of the greedy policy meets a target."""
     lost = next((outcome for outcome in agent.weights.outcomes if outcome.name == "lost"), None)
@@ -65,7 +80,9 @@ def _weight_for(max_loss_pct: float, agent: Any, env_kwargs: Mapping[str, Any]) 
         raise SettingsError(f"The agent was not trained for several weights of a lost part; {TARGET} needs that.")
     optimiser = Optimiser(env_kwargs.get("plant", "paper"))
     least_pct = math.inf
-    for weight in np.geomspace(lost.low, lost.high, CANDIDATES):
+    trained = np.geomspace(lost.low, lost.high, CANDIDATES)
+    beyond = np.geomspace(lost.high, EXTRAPOLATION * lost.high, 1 + CANDIDATES // 2)[1:]
+    for weight in (*trained, *beyond):
         agent.prefer({"lost": float(weight)})
         loss_pct, _ = optimiser.loss_and_saving_pct(chain_actions(agent, optimiser.chain))
         if loss_pct <= max_loss_pct:

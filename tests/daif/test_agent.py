@@ -200,8 +200,9 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
     assert float(y[0, 0, 0]) == pytest.approx(10.0, rel=0.08), "rents to come when room 0 is kept"
     assert float(y[0, 1, 0]) == pytest.approx(1.0, abs=0.5)
     assert float(y[0, 1, 1]) == pytest.approx(1.0, abs=0.2), "moves to come when room 0 is left"
-    with pytest.raises(ValueError, match="outside"):
-        agent.prefer({"move": 100.0})
+    agent.prefer({"move": 100.0})  # the actor extrapolates
+    with pytest.raises(ValueError, match="by more than 10 times"):
+        agent.prefer({"move": 1000.0})
     with pytest.raises(ValueError, match="no outcome 'mvoe'"):
         agent.prefer({"mvoe": 1.0})
 

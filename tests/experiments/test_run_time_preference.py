@@ -5,7 +5,7 @@ import pytest
 
 from daif.experiments.config import resolve
 from daif.experiments.exact import chain_actions
-from daif.experiments.run_time_preference import CANDIDATES, busy_kj_per_part, prefer
+from daif.experiments.run_time_preference import CANDIDATES, busy_kj_per_part, extrapolations, prefer
 from daif.experiments.settings import SettingsError
 from daif.experiments.train import build_agent
 from envs.energy_control.optimal import Optimiser
@@ -43,7 +43,8 @@ def test_a_production_target_takes_the_least_weight_that_meets_it() -> None:
         return optimiser.loss_and_saving_pct(chain_actions(agent, optimiser.chain))[0]
 
     losses = []
-    for weight in np.geomspace(300.0, 40_000.0, CANDIDATES):
+    beyond = np.geomspace(40_000.0, 400_000.0, 1 + CANDIDATES // 2)[1:]
+    for weight in (*np.geomspace(300.0, 40_000.0, CANDIDATES), *beyond):
         agent.prefer({"lost": float(weight)})
         losses.append(loss_pct())
     target = float(np.median(losses))
@@ -51,3 +52,14 @@ def test_a_production_target_takes_the_least_weight_that_meets_it() -> None:
     assert loss_pct() == losses[int(np.argmax(np.array(losses) <= target))]
     with pytest.raises(SettingsError, match="the least loss that this agent reaches"):
         prefer(agent, {"max_loss_pct": min(losses) - 0.01}, {})
+
+
+def test_a_weight_beyond_the_trained_range_is_said() -> None:
+    agent = build_agent(resolve(agent="daif", preset="fast"))
+    for weight in (300.0, 40_000.0):
+        prefer(agent, {"lost": weight}, {})
+        assert extrapolations(agent) == []
+    prefer(agent, {"lost": 50_000.0}, {})
+    (sentence,) = extrapolations(agent)
+    assert sentence.startswith("The weight 5e+04 of 'lost' is outside 300..40000")
+    assert extrapolations(build_agent(resolve(agent="all-on", preset="none"))) == []
