@@ -9,12 +9,14 @@ import platform
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from daif.experiments.checkpoint import write_atomically
 from daif.experiments.settings import SettingsError, read_yaml
@@ -84,6 +86,17 @@ class RunFolder:
     def checkpoint_names(self) -> list[str]:
         """Return the names of the checkpoints that exist."""
         return sorted(file.stem for file in (self.path / "checkpoints").glob("*.ckpt"))
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold the run while it is trained: another process that would train it too is refused in one sentence."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.path / ".training.lock", timeout=0).acquire()
+        except Timeout:
+            raise SettingsError(f"Another process is training the run {self.path}; wait for it or stop it.") from None
+        with lock:
+            yield
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved settings."""

@@ -124,9 +124,9 @@ def train(config: RunConfig, run: RunFolder, console: Console, *, resume: bool =
     learner = build_agent(config)
     assert isinstance(learner, Learner)
     session = _Session(config, run, learner, console)
-    if resume:
-        session.resume()
-    with _interruptible(console) as interrupted:
+    with run.training(), _interruptible(console) as interrupted:
+        if resume:
+            session.resume()
         return session.run(interrupted)
 
 

@@ -189,6 +189,14 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation(tmp_path):
     assert load_checkpoint(run.checkpoint("latest")).epoch == len(scores)
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    config = configuration("ppo")
+    run = start(config, tmp_path / "run")
+    with run.training(), pytest.raises(SettingsError, match="Another process is training"):
+        train(config, run, QUIET)
+    assert train(config, run, QUIET).outcome == "finished"
+
+
 def test_numbered_checkpoints(tmp_path):
     config = configuration("ppo", checkpoint_every=2)
     run = start(config, tmp_path / "run")
