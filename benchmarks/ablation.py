@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from front import daif_points, hypervolume_of
+from front import TRAINED, daif_points, hypervolume_of
 
 from daif.experiments.config import RunConfig, resolve
 from daif.experiments.report import insert
@@ -72,7 +72,7 @@ def task_figures(evaluated: Evaluated) -> Row:
 
 def plant_figures(run: Path) -> Row:
     """Return the hypervolume of the whole front, in squared per cent, and one point of it."""
-    points = daif_points([run])
+    points = daif_points([run], TRAINED)
     at = min(points, key=lambda point: abs(point["weight_kj_per_part"] - WORTH_KJ))
     figures = {"hypervolume": hypervolume_of(points), "loss_pct": at["loss_pct"], "saving_pct": at["saving_pct"]}
     return {name: round(float(value), 3) for name, value in figures.items()}

@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ REFERENCE = (5.0, 0.0)
 Row = dict[str, Any]
 
 
-def daif_points(folders: list[Path]) -> list[Row]:
+def daif_points(folders: list[Path], weights: Sequence[float] = WEIGHTS) -> list[Row]:
     """Exact loss and saving of each DAIF run at each worth of a part, acting greedily."""
     optimiser = Optimiser("paper")
     rows: list[Row] = []
@@ -47,7 +48,7 @@ def daif_points(folders: list[Path]) -> list[Row]:
         if config.agent != "daif":
             continue
         label = f"daif {config.preset}"
-        for weight in WEIGHTS:
+        for weight in weights:
             prefer(agent, {"weight": weight}, config.full_env_kwargs)
             actions = chain_actions(agent, optimiser.chain)
             loss, saving = optimiser.loss_and_saving_pct(actions)
