@@ -36,6 +36,8 @@ figures: install
 	$(BIN)/daif report runs/reference/few_decisions --into README.md --table few
 	$(BIN)/daif report runs/reference/million --into README.md --table million
 	$(BIN)/daif report runs/reference/classic --into README.md --table classic
+	$(BIN)/python benchmarks/ablation.py --output runs/reference/ablation_workstation.csv --into README.md --table ablation_workstation
+	$(BIN)/python benchmarks/ablation.py --output runs/reference/ablation_mountaincar.csv --into README.md --table ablation
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -11,7 +11,7 @@ r"""The runs of an ablation as one small table: which settings differ from the p
 Of other tasks the figure is the mean return of the evaluation; of the workstation it is the hypervolume of the front
 that the one network holds (see `front.py`), exactly, with the loss and saving at a part's worth of 8,000 kJ. Writes a
 CSV file with a row for each run, in which the rows of earlier runs with other settings or seeds stay, and a Markdown
-table with the interquartile mean over the seeds between the marks of a file.
+table, with the interquartile mean over the seeds and its 95 % interval, between the marks of a file.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from daif.experiments.config import RunConfig, resolve
 from daif.experiments.report import insert
 from daif.experiments.results import Evaluated, find_runs, middle, read_evaluations
 from daif.experiments.runs import RunFolder
-from daif.experiments.statistics import interquartile_mean
+from daif.experiments.statistics import bootstrap_iqm
 from daif.experiments.train import run_config
 
 WORTH_KJ = 8000.0
@@ -92,7 +92,9 @@ def table(rows: list[Row]) -> str:
         by_seed = ", ".join(f"{value:.1f}" for value in values)
         pairs = [(float(row["loss_pct"]), float(row["saving_pct"])) for row in chosen if plant]
         points = ", ".join(f"{loss:.2f} / {saving:.2f}" for loss, saving in pairs)
-        line = f"| {settings} | {by_seed} | {interquartile_mean(np.array(values)):.1f} |"
+        iqm = bootstrap_iqm(np.array(values), rng=np.random.default_rng(0))
+        interval = f" [{iqm.low:.1f}, {iqm.high:.1f}]" if len(values) > 1 else ""
+        line = f"| {settings} | {by_seed} | {iqm.value:.1f}{interval} |"
         lines.append(line + (f" {points} |" if plant else ""))
     return "\n".join(lines)
 
@@ -100,17 +102,19 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     """Write the rows and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", type=Path, help="folder of the benchmark's runs")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("benchmark", type=Path, nargs="?", help="folder of the benchmark's runs; none: the file stays")
+    parser.add_argument("--output", type=Path, required=True, help="CSV file")
     parser.add_argument("--into", type=Path, help="Markdown file with the marks")
     parser.add_argument("--table", default="ablation", help="name of the marks")
     arguments = parser.parse_args()
-    rows = runs(arguments.benchmark, kept=read(arguments.output))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = read(arguments.output)
+    if arguments.benchmark is not None:
+        rows = runs(arguments.benchmark, kept=rows)
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.output.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     if arguments.into is not None:
         insert(arguments.into, table(rows), arguments.table)
     print(table(rows))

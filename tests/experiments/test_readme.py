@@ -1,5 +1,7 @@
 """The README's table is what the kept evaluations give, and the marks it stands between are needed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,15 @@ def test_the_readmes_tables_are_made_from_the_kept_evaluations(table: str, folde
     text = readme.partition(begin)[2].partition(end)[0].strip()
     kept = ROOT / "runs" / "reference"
     assert text == report([kept / folder for folder in folders], "markdown").strip()
+
+
+@pytest.mark.parametrize("name", ["ablation_workstation", "ablation_mountaincar"])
+def test_the_readmes_ablations_are_made_from_the_kept_files(name: str) -> None:
+    command = [sys.executable, "benchmarks/ablation.py", "--output", f"runs/reference/{name}.csv"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    begin, end = marks(name.removesuffix("_mountaincar"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+    assert text == printed.strip()
 
 
 def test_a_file_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
