@@ -94,7 +94,7 @@ class Evaluate:
     """Worth of a part in kJ, for the agent optimal."""
     preference: Annotated[tuple[str, ...], arg(metavar="NAME=WEIGHT")] = ()
     """New weights for what a trained agent prefers; weight=W is the worth of a part in kJ, max_loss_pct=L a production
-    target."""
+    target. Weights up to ten times beyond the trained range are taken; the actor extrapolates there."""
     tariff: Path | None = None
     """CSV file (hour,price): the preference follows the price of energy by the hour of the day."""
     adapt: Annotated[tuple[str, ...] | None, arg(metavar="FIELD=VALUE")] = None
