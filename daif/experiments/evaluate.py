@@ -142,8 +142,9 @@ class PlantScores:
 
     @property
     def kj_per_part(self) -> np.ndarray:
-        """Energy per part."""
-        return 60.0 * self.power_kw / self.parts_per_min
+        """Energy per part; not finite where none was made."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 60.0 * self.power_kw / self.parts_per_min
 
     def objective_kw(self, weight_kj_per_part: float) -> np.ndarray:
         """Worth of the parts less power: weight · parts per second − kW; the larger, the better."""
@@ -380,5 +381,7 @@ def _keys(agent: Agent) -> tuple[str, ...]:
 
 
 def _interval(values: np.ndarray) -> dict[str, float | None]:
+    if not np.isfinite(values).all():
+        return dict.fromkeys(("value", "low", "high"))
     interval: Interval = student_interval(values)
     return {name: value if math.isfinite(value) else None for name, value in interval.as_dict().items()}

@@ -128,6 +128,20 @@ def test_power_by_state_adds_up_and_the_figures_follow_from_each_other():
     np.testing.assert_allclose(scores.objective_kw(1200.0), 20.0 * scores.parts_per_min - scores.power_kw)
 
 
+def test_a_plant_that_makes_nothing_has_no_energy_per_part():
+    class Off:
+        observation_space, action_space = spaces_of(PLANT, {})
+
+        def act(self, observations, *, deterministic=False):
+            return np.zeros(len(observations["buffer"]), dtype=np.int64)
+
+    scores = PlantEvaluator({}, PlantProtocol(2, 0.1, 0.05)).evaluate({"off": Policy(Off())})["off"]
+    assert np.all(scores.parts_per_min == 0.0)
+    summary = scores.summary()
+    assert summary["kj_per_part"] == {"value": None, "low": None, "high": None}
+    assert summary["production_loss_pct"]["value"] == 100.0
+
+
 def test_the_protocol_counts_its_days_only():
     """What happens in the response day is left out: a policy that is wild there and all-on afterwards loses nothing."""
 
