@@ -1,5 +1,6 @@
 """The README's table is what the kept evaluations give, and the marks it stands between are needed."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,26 @@ def test_the_readmes_ablations_are_made_from_the_kept_files(name: str) -> None:
     begin, end = marks(name.removesuffix("_mountaincar"))
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
     assert text == printed.strip()
+
+
+def test_every_network_s_front_dominates_the_published_points_and_the_constant_of_five() -> None:
+    def points(path: Path, loss: str, saving: str, **only: str) -> dict[str, list[tuple[float, float]]]:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if all(row[key] == value for key, value in only.items())]
+        by_seed: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            by_seed.setdefault(row.get("seed", ""), []).append((float(row[loss]), float(row[saving])))
+        return by_seed
+
+    (published,) = points(
+        ROOT / "tests" / "reference" / "paper_table.csv", "production_loss_pct", "energy_saving_pct"
+    ).values()
+    fronts = points(ROOT / "runs" / "reference" / "front.csv", "loss_pct", "saving_pct", agent="daif fast")
+    assert len(published) == 8
+    assert len(fronts) == 5
+    for front in fronts.values():
+        for loss, saving in [*published, (1.73, 12.24)]:
+            assert any(less < loss and more > saving for less, more in front), (loss, saving)
 
 
 def test_a_file_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
