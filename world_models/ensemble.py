@@ -85,9 +85,9 @@ def _together(models: Sequence[OvershootingVAE]) -> OvershootingVAE:
 
 
 def _member(together: OvershootingVAE, index: int) -> OvershootingVAE:
-    """A model that shares the parameters of one member."""
+    """A model that shares the parameters of one member; it predicts and never learns, so its dropout is off."""
     member = _copy(together)
     for name, module in together.named_modules():
         if isinstance(module, EnsembleLinear):
             member.set_submodule(name, EnsembleMember(module, index))
-    return member
+    return member.eval()

@@ -96,6 +96,17 @@ def test_each_member_predicts_and_first_actions_share_its_state(space: str) -> N
     torch.testing.assert_close(behind, behind[:, :1].expand_as(behind), atol=1e-3, rtol=0.0)
 
 
+def test_dropout_is_off_where_a_member_predicts() -> None:
+    ensemble = Ensemble([model.train() for model in _models(dropout=0.5)])
+    o, _ = _inputs()
+    torch.testing.assert_close(ensemble[1].encode(o).mean, ensemble[1].encode(o).mean)
+    own = o.expand(MEMBERS, *o.shape)
+    (together,) = ensemble.learners
+    assert not torch.allclose(together.encode(own).mean, together.encode(own).mean)
+    together.eval()
+    torch.testing.assert_close(together.encode(own).mean[1], ensemble[1].encode(o).mean)
+
+
 def test_one_model_stays_as_it_is() -> None:
     model = _models()[0]
     ensemble = Ensemble([model])
