@@ -57,6 +57,18 @@ def metrics_of(run):
     ]
 
 
+def change_epochs(monkeypatch, change):
+    """Let the agent "ppo" have `change(learn_epoch)` in the place of its `learn_epoch`."""
+    original = AGENTS["ppo"].create
+
+    def create(context, settings):
+        learner = original(context, settings)
+        learner.learn_epoch = change(learner.learn_epoch)
+        return learner
+
+    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+
+
 def start(config, path):
     run = RunFolder(path)
     run.write_config(config.resolved())
@@ -120,13 +132,9 @@ def test_two_trainings_with_one_seed_are_equal_and_another_seed_differs(tmp_path
 def test_a_second_interrupt_stops_at_once_and_leaves_the_last_boundary(tmp_path, monkeypatch):
     config = configuration("ppo")
     run = start(config, tmp_path / "run")
-    original = AGENTS["ppo"].create
     epochs = []
 
-    def create(context, settings):
-        learner = original(context, settings)
-        learn = learner.learn_epoch
-
+    def change(learn):
         def learn_epoch(make_envs, epoch):
             if epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -134,10 +142,9 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_last_boundary(tmp_path,
             epochs.append(epoch)
             return learn(make_envs, epoch)
 
-        learner.learn_epoch = learn_epoch
-        return learner
+        return learn_epoch
 
-    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    change_epochs(monkeypatch, change)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(config, run, QUIET)
@@ -209,20 +216,15 @@ def test_numbered_checkpoints(tmp_path):
 def test_bad_numbers_are_named_and_the_good_checkpoints_kept(tmp_path, monkeypatch):
     config = configuration("ppo", steps=1000)
     run = start(config, tmp_path / "run")
-    original = AGENTS["ppo"].create
 
-    def create(context, settings):
-        learner = original(context, settings)
-        learn = learner.learn_epoch
-
+    def change(learn):
         def learn_epoch(make_envs, epoch):
             metrics = learn(make_envs, epoch)
             return {**metrics, "train/loss": math.nan, "train/value_loss": math.inf} if epoch >= 2 else metrics
 
-        learner.learn_epoch = learn_epoch
-        return learner
+        return learn_epoch
 
-    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    change_epochs(monkeypatch, change)
     console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
     result = train(config, run, console)
     assert (result.outcome, result.epoch) == ("diverged", 5)
@@ -248,18 +250,11 @@ def test_an_epoch_that_bad_numbers_break_is_named(tmp_path):
 def test_an_error_of_another_kind_ends_a_training(tmp_path, monkeypatch):
     config = configuration("ppo")
     run = start(config, tmp_path / "run")
-    original = AGENTS["ppo"].create
 
-    def create(context, settings):
-        learner = original(context, settings)
+    def learn_epoch(make_envs, epoch):
+        raise ValueError("another kind")
 
-        def learn_epoch(make_envs, epoch):
-            raise ValueError("another kind")
-
-        learner.learn_epoch = learn_epoch
-        return learner
-
-    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    change_epochs(monkeypatch, lambda learn: learn_epoch)
     with pytest.raises(ValueError, match="another kind"):
         train(config, run, QUIET)
 
@@ -267,15 +262,9 @@ def test_an_error_of_another_kind_ends_a_training(tmp_path, monkeypatch):
 def test_signs_of_a_training_that_goes_wrong_are_named_once(tmp_path, monkeypatch):
     config = configuration("ppo")
     run = start(config, tmp_path / "run")
-    original = AGENTS["ppo"].create
-
-    def create(context, settings):
-        learner = original(context, settings)
-        learn = learner.learn_epoch
-        learner.learn_epoch = lambda make_envs, epoch: {**learn(make_envs, epoch), "policy/entropy": 0.0}
-        return learner
-
-    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    change_epochs(
+        monkeypatch, lambda learn: lambda make_envs, epoch: {**learn(make_envs, epoch), "policy/entropy": 0.0}
+    )
     console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
     assert train(config, run, console).outcome == "finished"
     assert console.export_text().count("the policy has collapsed") == 1
@@ -283,12 +272,8 @@ def test_signs_of_a_training_that_goes_wrong_are_named_once(tmp_path, monkeypatc
 
 def test_evaluations_use_other_seeds_than_training(tmp_path, monkeypatch):
     seeds = []
-    original = AGENTS["ppo"].create
 
-    def create(context, settings):
-        learner = original(context, settings)
-        learn = learner.learn_epoch
-
+    def change(learn):
         def learn_epoch(make_envs, epoch):
             def make(num_envs, seed):
                 seeds.append(seed)
@@ -296,10 +281,9 @@ def test_evaluations_use_other_seeds_than_training(tmp_path, monkeypatch):
 
             return learn(make, epoch)
 
-        learner.learn_epoch = learn_epoch
-        return learner
+        return learn_epoch
 
-    monkeypatch.setitem(AGENTS, "ppo", dataclasses.replace(AGENTS["ppo"], create=create))
+    change_epochs(monkeypatch, change)
     config = configuration("ppo")
     train(config, start(config, tmp_path / "run"), QUIET)
     assert len(set(seeds)) == 4
