@@ -407,7 +407,7 @@ def _plot(command: Plot) -> int:
 def _report(command: Report) -> int:
     from daif.experiments.report import insert, report
 
-    text = report(command.runs, command.format)
+    text = report(command.runs, command.format, folded=command.into is not None)
     if command.into is not None:
         insert(command.into, text, command.table)
         console.print(f"Updated {command.into}", soft_wrap=True, markup=False)

@@ -14,7 +14,7 @@ from daif.experiments.statistics import Interval, bootstrap_iqm
 Row = tuple[str, ...]
 
 
-def report(paths: Sequence[Path], form: str) -> str:
+def report(paths: Sequence[Path], form: str, *, folded: bool = False) -> str:
     """Return the table of all evaluations at or below the given folders.
 
     An agent with one training seed has the Student interval over its replications or episodes; one with several seeds
@@ -23,6 +23,7 @@ def report(paths: Sequence[Path], form: str) -> str:
     Args:
         paths: run folders, folders of them, or evaluation files.
         form: markdown or latex.
+        folded: hide the commands of a Markdown table until they are asked for.
     """
     evaluations = read_evaluations(paths)
     if not evaluations:
@@ -34,7 +35,10 @@ def report(paths: Sequence[Path], form: str) -> str:
         parts.append(_table(PLANT_COLUMNS, plant_rows(plants), form))
     if others:
         parts.append(_table(EPISODE_COLUMNS, _episode_rows(others), form))
-    parts.append(_provenance(evaluations, form))
+    commands = _provenance(evaluations, form)
+    if folded and form == "markdown":
+        commands = f"<details><summary>Commands, protocols and commits</summary>\n\n{commands}\n\n</details>"
+    parts.append(commands)
     return "\n\n".join(parts)
 
 
