@@ -123,7 +123,10 @@ class Actor(nn.Module):
 
     def draw(self, observation: Tensor) -> Tensor:
         """Draw a ~ Q_φa(a | o) without gradients: indices (batch,), or values in (-1, 1) (batch, A)."""
-        outputs = self.hidden_and_outputs(observation)[1]
+        return self.draw_from(self.hidden_and_outputs(observation)[1])
+
+    def draw_from(self, outputs: Tensor) -> Tensor:
+        """Draw actions without gradients from the network's outputs, as `draw` does."""
         if not self.discrete:
             return self.distribution(outputs).sample()
         logits = self.logits(outputs)

@@ -153,6 +153,9 @@ class DAIFConfig:
     """The same at the end."""
     max_hold: int = 1
     """A random action is held for 1..max_hold decisions."""
+    actor_noise: float = 0.0
+    """Standard deviation of noise on the actor's parameters, relative to their root mean square: each parallel
+    environment and segment has its own perturbed actor, and its own π̂ (see `daif.perturbation`)."""
     warm_up: int = 0
     """Iterations of an untrained, uniformly random policy that only fill the memory."""
 
@@ -167,7 +170,15 @@ class DAIFConfig:
         for name in ("transition_learning_rate", "model_learning_rate", "actor_learning_rate"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("beta", "entropy_weight", "planning_rate", "exploration", "exploration_end", "warm_up"):
+        for name in (
+            "beta",
+            "entropy_weight",
+            "planning_rate",
+            "exploration",
+            "exploration_end",
+            "actor_noise",
+            "warm_up",
+        ):
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.segment is not None and self.segment < self.horizon:

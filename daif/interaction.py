@@ -11,6 +11,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from daif.memory import Segment
+from daif.perturbation import PerturbedActors
 
 if TYPE_CHECKING:
     from daif.agent import DAIFAgent
@@ -25,9 +26,10 @@ class Recorder:
         agent: whose settings say how long a segment is and what is collected per decision: rewards (as the cost
             −reward) or entries of `info`.
         num_envs: N, the number of environments.
+        actor_noise: of the copies of the actor that decide, see `daif.perturbation`; 0 for the actor itself.
     """
 
-    def __init__(self, agent: DAIFAgent, num_envs: int) -> None:
+    def __init__(self, agent: DAIFAgent, num_envs: int, *, actor_noise: float = 0.0) -> None:
         self.length = agent.config.segment or agent.config.horizon
         self.outcomes = agent.weights.names
         t, n, width = self.length, num_envs, 1 if agent.actor.discrete else agent.actor.action_size
@@ -35,6 +37,8 @@ class Recorder:
         self._shapes["outcomes"] = (t, n, len(self.outcomes))
         self._held = np.zeros(n, dtype=np.int64)
         self._holding: torch.Tensor | None = None
+        self._actor_noise = actor_noise
+        self._copies: PerturbedActors | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -54,9 +58,15 @@ class Recorder:
         """Decide at flattened observations (N, O) under relative weights (N, C); return the environment's actions."""
         self._observations[self._tau] = flat
         features = agent.features(torch.from_numpy(flat).to(agent.device), relative)
+        if self._actor_noise and self._tau == 0:  # departure: a perturbed actor for each environment and segment
+            self._copies = PerturbedActors(agent.actor, agent.encoding, len(flat), self._actor_noise)
+        copies = self._copies
         if self._tau + agent.config.shortest_jump <= self.length:
-            self._codes.append(agent.encoding(agent.actor, features).cpu().numpy())
-        action = self._explore(agent, agent.actor(features).mode if greedy else agent.actor.draw(features))
+            code = agent.encoding(agent.actor, features) if copies is None else copies.codes(features)
+            self._codes.append(code.cpu().numpy())
+        outputs = agent.actor.hidden_and_outputs(features)[1] if copies is None else copies.outputs(features)
+        action = agent.actor.distribution(outputs).mode if greedy else agent.actor.draw_from(outputs)
+        action = self._explore(agent, action)
         self._actions[self._tau] = action.reshape(len(flat), -1).cpu().numpy()
         return agent.actor.to_environment(action)
 
@@ -107,7 +117,7 @@ class Interaction:
     def __init__(self, envs: VectorEnv, agent: DAIFAgent, seed: int, options: dict[str, Any]) -> None:
         self.envs = envs
         self.observations, _ = envs.reset(seed=seed, options=options or None)
-        self.recorder = Recorder(agent, envs.num_envs)
+        self.recorder = Recorder(agent, envs.num_envs, actor_noise=agent.config.actor_noise)
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
         self._episodes: deque[tuple[float, int]] = deque(maxlen=100)

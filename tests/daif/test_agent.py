@@ -25,6 +25,7 @@ CONDITIONED = {
     "epochs": 4, "iterations": 2, "horizon": 6, "segment": 12, "num_envs": 2, "horizon_conditioned": True,
     "action_conditioned": True, "policy_encoding": "probes", "memory": 8,
 }  # fmt: skip
+PERTURBED = CONDITIONED | {"policy_encoding": "parameters", "actor_noise": 0.2}
 
 
 def make(env_id: str) -> Any:
@@ -41,7 +42,11 @@ def agent_for(env_id: str, settings: dict, seed: int = 0) -> DAIFAgent:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
-@pytest.mark.parametrize("settings", [ALGORITHM_1, CRITIC, CONDITIONED], ids=["algorithm-1", "critic", "conditioned"])
+@pytest.mark.parametrize(
+    "settings",
+    [ALGORITHM_1, CRITIC, CONDITIONED, PERTURBED],
+    ids=["algorithm-1", "critic", "conditioned", "perturbed"],
+)
 def test_trains_on_discrete_and_box_spaces_with_finite_metrics_and_resumes_bit_for_bit(
     env_id: str, settings: dict
 ) -> None:
