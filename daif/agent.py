@@ -109,9 +109,7 @@ class DAIFAgent:
     def _model_optimisers(self, model: OvershootingVAE) -> tuple[OwnedAdam, OwnedAdam]:
         """One for the transition θ_s (and the policy encoding), another for encoder φ_s and decoder θ_o."""
         c = self.config
-        transition = [*model.transition_net.parameters(), *self.encoding.parameters()]
-        if model.outcome_net is not None:
-            transition += model.outcome_net.parameters()
+        transition = [*model.transition_parameters(), *self.encoding.parameters()]
         owned = {id(parameter) for parameter in transition}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in owned]
         return (

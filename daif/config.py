@@ -57,6 +57,8 @@ class DAIFConfig:
     model_learning_rate: float = 1e-5
     """γ and η, of the encoder φ_s and the decoder θ_o."""
 
+    transition: Literal["gaussian", "flow"] = "gaussian"
+    """Family of P(s_{t+H} | s_t, π̂): a diagonal Gaussian, or one that a normalising flow bends; its G2 has one draw."""
     autoencode: bool = False
     """Add −E_Q[log P_θo(õ_{t+H} | s̃_{t+H})], s̃_{t+H} ~ Q_φs, to L_o: what the predicted state does not hold yet, the
     encoder learns from the observation itself."""
@@ -191,6 +193,8 @@ class DAIFConfig:
             raise ValueError(unknown("critic", self.critic, ("none", "discounted")))
         if self.critic != "none" and self.discount == 1.0:
             raise ValueError("discount is 1; with a critic it must be below 1")
+        if self.transition == "flow" and self.estimator == "analytic":
+            raise ValueError("estimator is 'analytic'; the mean of a flow has no closed form: use 'sample'")
         if self.policy_update == "posterior" and not self.entropy_weight > 0.0:
             raise ValueError("entropy_weight is 0; the action posterior needs a positive one as its temperature")
         if not self.reset_options:
@@ -209,7 +213,7 @@ class DAIFConfig:
     def world_model(self) -> WorldModelConfig:
         """The sizes of the world model."""
         return WorldModelConfig(
-            self.latent_dim, self.hidden, "relu", self.dropout, self.max_variance, self.outcome_head
+            self.latent_dim, self.hidden, "relu", self.dropout, self.max_variance, self.outcome_head, self.transition
         )
 
     @property

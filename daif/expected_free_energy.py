@@ -23,6 +23,7 @@ from daif.preference import Preference
 from generative.divergences import Reduction, entropy
 from generative.nn import sampled_theta
 from world_models.ensemble import Ensemble
+from world_models.flowed_gaussian import FlowedGaussian
 from world_models.likelihood import ObservationDistribution
 from world_models.overshooting_vae import OvershootingVAE
 
@@ -104,8 +105,10 @@ def _draws(p_s_next: Distribution, samples: int, batch: int) -> Tensor:
     """Draw states (samples, ..., B, S) of a distribution of batch shape (..., B), whose noise is shared over `...`."""
     if p_s_next.batch_shape == (batch,):
         return p_s_next.rsample(torch.Size([samples]))
-    noise = torch.randn(samples, *p_s_next.mean.shape[-2:], device=p_s_next.mean.device, dtype=p_s_next.mean.dtype)
-    return p_s_next.mean + p_s_next.stddev * noise.unsqueeze(1)
+    gaussian = p_s_next.base if isinstance(p_s_next, FlowedGaussian) else p_s_next
+    noise = torch.randn(samples, *gaussian.mean.shape[-2:], device=gaussian.mean.device, dtype=gaussian.mean.dtype)
+    drawn = gaussian.mean + gaussian.stddev * noise.unsqueeze(1)
+    return p_s_next.bend(drawn) if isinstance(p_s_next, FlowedGaussian) else drawn
 
 
 def parameter_uncertainty(

@@ -17,7 +17,7 @@ class Ensemble(nn.Module):
     """World models of one size, each a sample of θ; a sequence of them.
 
     The members' affine maps are stacked, so that one pass evaluates, and one step teaches, all of them. A single model,
-    and models of images, whose convolutions are not stacked, stay as they are.
+    and models with convolutions or a flow, which are not stacked, stay as they are.
 
     Args:
         models: the members as they start, at least one.
@@ -28,7 +28,7 @@ class Ensemble(nn.Module):
         self.learners: tuple[OvershootingVAE, ...] = tuple(models)
         """What learns: all members together, (members, ...), or each by itself."""
         self._members = self.learners
-        if len(models) > 1 and not models[0].reader.images:
+        if len(models) > 1 and models[0].stackable:
             self.learners = (_together(models),)
             self._members = tuple(_member(self.learners[0], i) for i in range(len(models)))
         self._registered = nn.ModuleList(self.learners)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,15 @@ from torch.distributions import Distribution
 from generative.distributions import bounded_gaussian, gaussian
 from generative.names import unknown
 from generative.nn import MLP, ConvDecoder
+from world_models.flowed_gaussian import FlowedGaussian
 from world_models.images import ImageReader
 from world_models.likelihood import ObservationCodec, ObservationDistribution
+
+if TYPE_CHECKING:
+    from generative.flows.flow import Flow
+
+COUPLINGS = 4
+"""Steps of a flow in the transition."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class WorldModelConfig:
     outcome_head: Literal["state", "jump"] = "state"
     """Outcomes of a jump are read from the state behind it, by the decoder ("state"), or predicted beside it from the
     state before it and its code ("jump"): what was lost on the way need not show in the state that follows."""
+    transition: Literal["gaussian", "flow"] = "gaussian"
+    """Family of P(s_{t+H}): a diagonal Gaussian, or one that a normalising flow (RealNVP) bends."""
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
@@ -56,6 +65,10 @@ class WorldModelConfig:
             raise ValueError(f"max_variance is {self.max_variance}; it must be positive")
         if self.outcome_head not in ("state", "jump"):
             raise ValueError(unknown("outcome_head", self.outcome_head, ("state", "jump")))
+        if self.transition not in ("gaussian", "flow"):
+            raise ValueError(unknown("transition", self.transition, ("gaussian", "flow")))
+        if self.transition == "flow" and self.latent_dim < 2:
+            raise ValueError("latent_dim is 1; a flow in the transition needs at least 2 state variables")
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,16 @@ class OvershootingVAE(nn.Module):
         self.image_decoders = nn.ModuleList(ConvDecoder(config.hidden[0], shape) for _, shape in self.reader.images)
         parameters = codec.num_parameters - codec.size + self.reader.size
         self.encoder = self._mlp(self.reader.size, size)
-        self.transition_net = self._mlp(config.latent_dim + code_dim, size)
+        self.transition_flow: Flow | None = None
+        context = 0
+        if config.transition == "flow":
+            from generative.flows.library import real_nvp  # here, because importing its transforms takes a while
+
+            context = config.hidden[-1] if config.hidden else config.latent_dim
+            self.transition_flow = real_nvp(
+                config.latent_dim, transforms=COUPLINGS, hidden=config.hidden[-1:], context_features=context
+            )
+        self.transition_net = self._mlp(config.latent_dim + code_dim, size + context)
         decoded = 2 * num_outcomes if config.outcome_head == "state" else 0
         self.decoder = self._mlp(config.latent_dim, parameters + decoded)
         self.outcome_net: MLP | None = None
@@ -102,6 +124,16 @@ class OvershootingVAE(nn.Module):
     def _mlp(self, inputs: int, outputs: int) -> MLP:
         c = self.config
         return MLP(inputs, c.hidden, outputs, activation_name=c.activation, dropout=c.dropout)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether all parameters belong to affine maps, so that several models can be evaluated as one."""
+        return not self.reader.images and self.transition_flow is None
+
+    def transition_parameters(self) -> list[nn.Parameter]:
+        """θ_s: what predicts the jump."""
+        modules = (self.transition_net, self.transition_flow, self.outcome_net)
+        return [parameter for module in modules if module is not None for parameter in module.parameters()]
 
     @property
     def codec(self) -> ObservationCodec:
@@ -123,8 +155,13 @@ class OvershootingVAE(nn.Module):
         return state.expand(*code.shape[:-1], state.shape[-1])
 
     def transition(self, state: Tensor, code: Tensor) -> Distribution:
-        """P_θs(s_{t+H} | s_t, code): states (..., S) and codes (..., P) -> diagonal Gaussian over (..., S)."""
-        return bounded_gaussian(self.transition_net(torch.cat([state, code], -1)), self.config.max_variance)
+        """P_θs(s_{t+H} | s_t, code): states (..., S) and codes (..., P) -> a distribution over (..., S)."""
+        output = self.transition_net(torch.cat([state, code], -1))
+        if self.transition_flow is None:
+            return bounded_gaussian(output, self.config.max_variance)
+        size = 2 * self.config.latent_dim
+        base = bounded_gaussian(output[..., :size], self.config.max_variance)
+        return FlowedGaussian(base, self.transition_flow, output[..., size:])
 
     def decode(self, state: Tensor) -> ObservationDistribution:
         """P_θo(o | s): states (..., S) -> the distribution of the observation."""

@@ -26,6 +26,7 @@ CONDITIONED = {
     "action_conditioned": True, "policy_encoding": "probes", "memory": 8,
 }  # fmt: skip
 PERTURBED = CONDITIONED | {"policy_encoding": "parameters", "actor_noise": 0.2}
+FLOW = CONDITIONED | {"transition": "flow", "theta": "ensemble"}
 
 
 def make(env_id: str) -> Any:
@@ -44,8 +45,8 @@ def agent_for(env_id: str, settings: dict, seed: int = 0) -> DAIFAgent:
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
 @pytest.mark.parametrize(
     "settings",
-    [ALGORITHM_1, CRITIC, CONDITIONED, PERTURBED],
-    ids=["algorithm-1", "critic", "conditioned", "perturbed"],
+    [ALGORITHM_1, CRITIC, CONDITIONED, PERTURBED, FLOW],
+    ids=["algorithm-1", "critic", "conditioned", "perturbed", "flow"],
 )
 def test_trains_on_discrete_and_box_spaces_with_finite_metrics_and_resumes_bit_for_bit(
     env_id: str, settings: dict
@@ -220,6 +221,7 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
         ({"critic": "discounted"}, "must be below 1"),
         ({"epistemic_until": 0.0}, "epistemic_until is 0"),
         ({"segment": 3, "horizon": 5}, "at least the horizon"),
+        ({"transition": "flow", "estimator": "analytic"}, "estimator is 'analytic'"),
         ({"preference": "observation:x[0]"}, "names no observation part"),
         ({"preference": "outcomes:lost=a"}, "not of the form"),
         ({"preference": "goal=1,2"}, "flattened observation has 4"),

@@ -82,9 +82,11 @@ def test_gradient_of_g_with_discrete_heads_agrees_with_finite_differences(space:
     _compare_with_finite_differences(agent, _observations(agent))
 
 
+@pytest.mark.parametrize("transition", ["gaussian", "flow"])
 @pytest.mark.parametrize("action", ["discrete", "continuous"])
-def test_gradient_through_the_first_action_agrees_with_finite_differences(action: str) -> None:
-    agent = _agent("gaussian", action, action_conditioned=True, horizon_conditioned=True, policy_encoding="probes")
+def test_gradient_through_the_first_action_agrees_with_finite_differences(action: str, transition: str) -> None:
+    settings = {"action_conditioned": True, "horizon_conditioned": True, "policy_encoding": "probes"}
+    agent = _agent("gaussian", action, transition=transition, **settings)
     _compare_with_finite_differences(agent, _observations(agent))
 
 
@@ -187,8 +189,10 @@ def test_outcomes_are_weighed_in_their_own_units_for_each_observation() -> None:
             torch.testing.assert_close(g[:, i], by_hand, check_dtype=False, rtol=1e-5, atol=1e-5)
 
 
-def test_first_actions_share_their_noise() -> None:
-    agent = _agent("unit", action_conditioned=True, dropout=0.0, parameter_weight=0.0, state_weight=0.0)
+@pytest.mark.parametrize("transition", ["gaussian", "flow"])
+def test_first_actions_share_their_noise(transition: str) -> None:
+    terms = {"parameter_weight": 0.0, "state_weight": 0.0}
+    agent = _agent("unit", action_conditioned=True, dropout=0.0, transition=transition, **terms)
     with torch.no_grad():  # a transition that does not read the action: all actions must have the same G, draw by draw
         agent.models[0].transition_net[0].weight[:, -3:] = 0.0
         o = _observations(agent)
