@@ -130,24 +130,30 @@ class DAIFAgent:
         seen = self.view(self.codec.normalise(observation))
         return torch.cat([seen, self.weights.features(relative)], -1) if self.weights.free else seen
 
-    def preference(self, relative: Tensor | None = None) -> Preference:
-        """Ψ, for relative weights (B, C) of the outcomes where it weighs any; by default the reference weights."""
+    def preference(self, relative: Tensor | None = None, horizon: int | None = None) -> Preference:
+        """Ψ behind a jump of `horizon` (by default H) decisions.
+
+        Where it weighs outcomes it is for relative weights (B, C); by default for the reference weights.
+        """
         if self._observed_preference is not None:
             return self._observed_preference
         weights = self.weights.reference().to(self.device)
         weights = (weights if relative is None else weights * relative) / self.config.outcome_scale
-        return self.scale.surprise(weights, self.config.horizon)
+        return self.scale.surprise(weights, horizon or self.config.horizon)
 
     def policy_entropy(self, policy: Categorical | SquashedGaussian) -> Tensor:
         """Entropy of a policy (B,) in nats; of a squashed Gaussian by one draw."""
         return policy.entropy() if isinstance(policy, Categorical) else -policy.rsample_with_log_prob()[1]
 
-    def with_horizon(self, encoding: Tensor, action: Tensor | None = None, horizon: Tensor | None = None) -> Tensor:
-        """Complete the transition's code: π̂ (..., P), then the horizon's features and the first action, where used."""
+    def with_horizon(self, encoding: Tensor, action: Tensor | None, horizon: Tensor | int) -> Tensor:
+        """Complete the transition's code: π̂ (..., P), then the horizon's features and the first action, where used.
+
+        The horizon is one of all jumps, or of each, (...).
+        """
         pieces = [encoding]
         if self.config.horizon_conditioned:
-            h = torch.full(encoding.shape[:-1], self.config.horizon) if horizon is None else horizon
-            pieces.append(horizon_features(h.to(encoding), self.config.horizon))
+            h = torch.as_tensor(horizon).to(encoding).expand(encoding.shape[:-1])
+            pieces.append(horizon_features(h, self.config.horizon))
         if self.config.action_conditioned:
             assert action is not None
             pieces.append(action)

@@ -111,9 +111,7 @@ def policy_loss(agent: DAIFAgent, observations: Tensor, relative: Tensor) -> tup
     features = agent.features(observations, relative)
     policy = agent.actor(features)
     if not (agent.critic is not None or c.action_conditioned):
-        code = agent.with_horizon(agent.encoding(agent.actor, features))
-        o_t = agent.codec.normalise(observations)
-        g = expected_free_energy(agent.models, agent.preference(relative), o_t, code, agent.efe)
+        g = free_energy_of_jumps(agent, observations, relative, agent.encoding(agent.actor, features))
         entropy = agent.policy_entropy(policy)
         return (g.total - agent.temperature * entropy).mean(), g, entropy
 
@@ -145,12 +143,24 @@ def first_action_free_energy(
     encoding = agent.encoding(agent.actor, features)
     if action is None:  # all of them: (A, B, P)
         actions = torch.eye(agent.actor.action_size, device=features.device).unsqueeze(1).expand(-1, len(features), -1)
-        code = agent.with_horizon(encoding.expand(len(actions), -1, -1), actions)
-    else:
-        code = agent.with_horizon(encoding, action)
+        g = free_energy_of_jumps(agent, observations, relative, encoding.expand(len(actions), -1, -1), actions)
+        return ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
+    return free_energy_of_jumps(agent, observations, relative, encoding, action)
+
+
+def free_energy_of_jumps(
+    agent: DAIFAgent, observations: Tensor, relative: Tensor, encoding: Tensor, actions: Tensor | None = None
+) -> ExpectedFreeEnergy:
+    """G of the jump of H decisions with codes π̂ (..., B, P); departure: the mean over jumps of several lengths."""
     o_t = agent.codec.normalise(observations)
-    g = expected_free_energy(agent.models, agent.preference(relative), o_t, code, agent.efe)
-    return g if action is not None else ExpectedFreeEnergy(*(term.T for term in vars(g).values()))
+    jumps = [
+        expected_free_energy(
+            agent.models, agent.preference(relative, h), o_t, agent.with_horizon(encoding, actions, h), agent.efe
+        )
+        for h in agent.config.efe_horizons or (agent.config.horizon,)
+    ]
+    terms = zip(*(vars(g).values() for g in jumps), strict=True)
+    return ExpectedFreeEnergy(*(torch.stack(term).mean(0) for term in terms))
 
 
 # Departure: the critic (see `daif.critic`), off by default.

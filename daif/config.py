@@ -114,6 +114,8 @@ class DAIFConfig:
     # Departures from Algorithm 1
     horizon_conditioned: bool = False
     """Learn P(s_{t+h} | s_t, π̂, h) from every pair (t, h) of a segment, h in 1..H, instead of (0, H) alone."""
+    efe_horizons: tuple[int, ...] = ()
+    """G is the mean over jumps of these lengths (with `horizon_conditioned`); by default of H alone."""
     action_conditioned: bool = False
     """Give the transition the first action too, and take the policy's gradient through Σ_a π(a | o) G(o, a)."""
     discount: float = 1.0
@@ -185,6 +187,11 @@ class DAIFConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.segment is not None and self.segment < self.horizon:
             raise ValueError(f"segment is {self.segment}; it must be at least the horizon, {self.horizon}")
+        if self.efe_horizons and not self.horizon_conditioned:
+            raise ValueError(f"efe_horizons is {self.efe_horizons}; it needs horizon_conditioned")
+        for h in self.efe_horizons:
+            if not 1 <= h <= self.horizon:
+                raise ValueError(f"efe_horizons holds {h}; a jump has 1 to {self.horizon} decisions")
         if self.epistemic_until is not None and not 0.0 < self.epistemic_until <= 1.0:
             raise ValueError(f"epistemic_until is {self.epistemic_until}; it must be in (0, 1]")
         if not 0.0 < self.discount <= 1.0:

@@ -206,7 +206,7 @@ class _Imagined:
             actions = torch.nn.functional.one_hot(actions[:, 0].long(), agent.actor.action_size).to(self.observation)
         relative = agent.run_time_weights.to(self.observation).expand(len(self.observation), -1)
         encoding = agent.encoding(agent.actor, agent.features(self.observation, relative))
-        return agent.with_horizon(encoding, actions.repeat(self.samples, 1), self.observation.new_ones(len(encoding)))
+        return agent.with_horizon(encoding, actions.repeat(self.samples, 1), 1)
 
 
 def _quantities(agent: DAIFAgent) -> Iterator[tuple[str, Tensor]]:

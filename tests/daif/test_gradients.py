@@ -86,7 +86,7 @@ def test_gradient_of_g_with_discrete_heads_agrees_with_finite_differences(space:
 @pytest.mark.parametrize("action", ["discrete", "continuous"])
 def test_gradient_through_the_first_action_agrees_with_finite_differences(action: str, transition: str) -> None:
     settings = {"action_conditioned": True, "horizon_conditioned": True, "policy_encoding": "probes"}
-    agent = _agent("gaussian", action, transition=transition, **settings)
+    agent = _agent("gaussian", action, transition=transition, efe_horizons=(1, 2), **settings)
     _compare_with_finite_differences(agent, _observations(agent))
 
 
@@ -181,12 +181,28 @@ def test_outcomes_are_weighed_in_their_own_units_for_each_observation() -> None:
         state = agent.models[0].encode(agent.codec.normalise(o)).rsample()
         for i in range(3):
             action = torch.eye(3, dtype=torch.float64)[i].expand(4, -1)
-            code = agent.with_horizon(agent.encoding(agent.actor, features), action)
+            code = agent.with_horizon(agent.encoding(agent.actor, features), action, agent.config.horizon)
             predicted = agent.models[0].predict(state, code, state.unsqueeze(0)).outcomes
             assert predicted is not None
             y = predicted.mean[0] * torch.tensor([2.0, 3.0]) + torch.tensor([3.0, 7.0])  # standard deviations 2 and 3
             by_hand = (torch.tensor([[1.0, 2.0], [10.0, 2.0], [100.0, 2.0], [10.0, 2.0]]) * y).sum(-1) / 5.0
             torch.testing.assert_close(g[:, i], by_hand, check_dtype=False, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("action_conditioned", [False, True])
+def test_g_is_the_mean_over_jumps_of_several_lengths(action_conditioned: bool) -> None:
+    settings = {
+        "horizon": 5, "horizon_conditioned": True, "action_conditioned": action_conditioned, "preference": "reward",
+        "estimator": "analytic", "parameter_weight": 0.0, "state_weight": 0.0, "max_variance": 1e-9,
+    }  # fmt: skip
+    alone = {}
+    for horizons in ((2,), (4,), (5,), (), (2, 4)):
+        agent = _agent("gaussian", efe_horizons=horizons, **settings)
+        agent.scale.mean += torch.arange(6).unsqueeze(-1)  # longer jumps cost more
+        alone[horizons] = _loss(agent, _observations(agent)).item()
+    assert alone[()] == alone[5,]
+    assert alone[2, 4] == pytest.approx((alone[2,] + alone[4,]) / 2, abs=1e-3)
+    assert alone[5,] > alone[4,] + 0.5 > alone[2,] + 1.0
 
 
 @pytest.mark.parametrize("transition", ["gaussian", "flow"])
