@@ -59,6 +59,27 @@ def test_every_network_s_front_dominates_the_published_points_and_the_constant_o
             assert any(less < loss and more > saving for less, more in front), (loss, saving)
 
 
+def test_the_readme_begins_with_what_was_measured() -> None:
+    begin, end = marks("results")
+    head, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(begin)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in rest.partition(end)[0].splitlines() if "|" in line
+    ]
+    measured = {row[0].partition(" (weight")[0]: row[3:5] for row in reversed(rows) if row[1] == "deterministic"}
+    told = {
+        cells[0].partition(" (")[0]: cells[1:]
+        for line in head.splitlines()
+        if (cells := [cell.strip() for cell in line.split("|")[1:-1]])
+    }
+    for words, agent in (
+        ("five machines, always on", "constant (n=5)"),
+        ("DAIF as trained here", "daif fast"),
+        ("the exact optimum, for a part worth 8,000 kJ", "optimal"),
+    ):
+        assert told[words] == [f"{figure.split()[0]} %" for figure in measured[agent]]
+    assert told["the published DAIF agent"] == ["2.59 %", "12.49 %"]
+
+
 def test_a_file_without_marks_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "README.md"
     begin, end = marks("results")
