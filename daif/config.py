@@ -94,8 +94,8 @@ class DAIFConfig:
     """S2, draws of θ."""
     reduction: Literal["mean", "sum"] = "mean"
     """Entropies per random variable or joint."""
-    estimator: Literal["sample", "analytic"] = "sample"
-    """How G1 and G2 are estimated."""
+    estimator: Literal["sample", "antithetic", "analytic"] = "sample"
+    """How G1 and G2 are estimated, see `daif.expected_free_energy`."""
     theta: Literal["dropout", "ensemble"] = "dropout"
     """How θ is sampled in G3: dropout masks, or the members of an ensemble of world models."""
     ensemble_members: int = 3
@@ -202,6 +202,8 @@ class DAIFConfig:
             raise ValueError("discount is 1; with a critic it must be below 1")
         if self.transition == "flow" and self.estimator == "analytic":
             raise ValueError("estimator is 'analytic'; the mean of a flow has no closed form: use 'sample'")
+        if self.estimator == "antithetic" and self.samples % 2:
+            raise ValueError(f"samples is {self.samples}; antithetic draws come in pairs")
         if self.policy_update == "posterior" and not self.entropy_weight > 0.0:
             raise ValueError("entropy_weight is 0; the action posterior needs a positive one as its temperature")
         if not self.reset_options:

@@ -27,7 +27,7 @@ from world_models.flowed_gaussian import FlowedGaussian
 from world_models.likelihood import ObservationDistribution
 from world_models.overshooting_vae import OvershootingVAE
 
-Estimator = Literal["sample", "analytic"]
+Estimator = Literal["sample", "antithetic", "analytic"]
 ParameterEstimator = Literal["entropies", "mixture"]
 
 
@@ -42,7 +42,8 @@ class EFESettings:
     reduction: Reduction = "mean"
     """Entropies per random variable ("mean": the terms are of one scale, as the authors have it) or joint ("sum")."""
     estimator: Estimator = "sample"
-    """"sample": s̃_{t+H} drawn as in Algorithm 1; "analytic": its mean, so that G1 and G2 have no noise."""
+    """"sample": s̃_{t+H} drawn as in Algorithm 1; "antithetic": in pairs with opposite noise, whose errors cancel to
+    first order; "analytic": its mean alone, without that noise but biased where the decoder is curved."""
     parameter_estimator: ParameterEstimator = "entropies"
     """The second entropy of G3: under one θ and fresh states ("entropies", Algorithm 1), or of the mixture over θ
     ("mixture"), so that G3 is minus the mutual information of θ and o, which vanishes where the samples of θ agree."""
@@ -82,7 +83,7 @@ def expected_free_energy(
     if settings.estimator == "analytic":
         s_next = p_s_next.mean.unsqueeze(0)
     else:
-        s_next = _draws(p_s_next, settings.samples, len(observation))  # line 25
+        s_next = _draws(p_s_next, settings, len(observation))  # line 25
     prediction = model.predict(s_t, code, s_next)  # line 26
     zero = torch.zeros_like(s_next[0, ..., 0])
 
@@ -101,13 +102,17 @@ def expected_free_energy(
     return ExpectedFreeEnergy(g1 + g2 + g3, g1, g2, g3)
 
 
-def _draws(p_s_next: Distribution, samples: int, batch: int) -> Tensor:
-    """Draw states (samples, ..., B, S) of a distribution of batch shape (..., B), whose noise is shared over `...`."""
-    if p_s_next.batch_shape == (batch,):
+def _draws(p_s_next: Distribution, settings: EFESettings, batch: int) -> Tensor:
+    """Draw states (S1, ..., B, S) of a distribution of batch shape (..., B), whose noise is shared over `...`."""
+    samples, antithetic = settings.samples, settings.estimator == "antithetic"
+    if p_s_next.batch_shape == (batch,) and not antithetic:
         return p_s_next.rsample(torch.Size([samples]))
     gaussian = p_s_next.base if isinstance(p_s_next, FlowedGaussian) else p_s_next
-    noise = torch.randn(samples, *gaussian.mean.shape[-2:], device=gaussian.mean.device, dtype=gaussian.mean.dtype)
-    drawn = gaussian.mean + gaussian.stddev * noise.unsqueeze(1)
+    mean, scale = gaussian.mean, gaussian.stddev
+    noise = torch.randn(samples // 2 if antithetic else samples, *mean.shape[-2:], device=mean.device, dtype=mean.dtype)
+    if antithetic:
+        noise = torch.cat([noise, -noise])
+    drawn = mean + scale * noise.reshape(samples, *(1,) * (mean.dim() - 2), *mean.shape[-2:])
     return p_s_next.bend(drawn) if isinstance(p_s_next, FlowedGaussian) else drawn
 
 

@@ -57,6 +57,8 @@ class WorldModelConfig:
         """Refuse impossible sizes."""
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}; it must be at least 1")
+        if not self.hidden:
+            raise ValueError("hidden is empty; the world model needs at least one hidden layer")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden is {self.hidden}; every width must be at least 1")
         if not 0.0 <= self.dropout < 1.0:
@@ -110,7 +112,7 @@ class OvershootingVAE(nn.Module):
         if config.transition == "flow":
             from generative.flows.library import real_nvp  # here, because importing its transforms takes a while
 
-            context = config.hidden[-1] if config.hidden else config.latent_dim
+            context = config.hidden[-1]
             self.transition_flow = real_nvp(
                 config.latent_dim, transforms=COUPLINGS, hidden=config.hidden[-1:], context_features=context
             )

@@ -141,7 +141,7 @@ def test_the_policy_step_moves_the_actor_alone_and_the_model_step_the_model_alon
     assert not _changed(actor, agent.actor)
 
 
-@pytest.mark.parametrize("estimator", ["sample", "analytic"])
+@pytest.mark.parametrize("estimator", ["sample", "antithetic", "analytic"])
 def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
     agent = _agent("gaussian", parameter_weight=0.0, samples=400, estimator=estimator)
     o = _observations(agent, 2)
@@ -165,6 +165,28 @@ def test_batched_g_equals_the_loop_over_samples(estimator: str) -> None:
     difference = batched.mean(0) - torch.stack(looped).mean(0)
     error = (batched.var(0) / 30 + torch.stack(looped).var(0) / 30).sqrt()
     assert (difference.abs() < 4 * error + 1e-3).all()
+
+
+@pytest.mark.parametrize("transition", ["gaussian", "flow"])
+@pytest.mark.parametrize("action_conditioned", [False, True])
+def test_antithetic_draws_lie_on_both_sides_of_the_middle(action_conditioned: bool, transition: str) -> None:
+    agent = _agent(
+        "gaussian", estimator="antithetic", transition=transition, action_conditioned=action_conditioned, samples=4
+    )
+    model, seen = agent.models[0], []
+    predict, jump = model.predict, model.transition
+    model.transition = lambda s, code: seen.append(jump(s, code)) or seen[-1]  # type: ignore[method-assign]
+    model.predict = lambda s, code, s_next: seen.append(s_next) or predict(s, code, s_next)  # type: ignore[method-assign]
+    with torch.no_grad():
+        _loss(agent, _observations(agent))
+    p, s_next = seen[:2]
+    if transition == "flow":
+        s_next, p = p.flow.to_noise(s_next, p.context)[0], p.base
+    torch.testing.assert_close(s_next[:2] - p.mean, p.mean - s_next[2:])
+    noise = (s_next[:2] - p.mean) / p.stddev
+    assert noise[0].ne(noise[1]).all()
+    if action_conditioned:
+        torch.testing.assert_close(noise, noise[:, :1].expand_as(noise), msg="first actions share their noise")
 
 
 def test_outcomes_are_weighed_in_their_own_units_for_each_observation() -> None:
