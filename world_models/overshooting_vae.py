@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from generative.distributions import bounded_gaussian, gaussian
-from generative.names import unknown
+from generative.names import check_choices
 from generative.nn import MLP, ConvDecoder
 from world_models.flowed_gaussian import FlowedGaussian
 from world_models.images import ImageReader
@@ -55,6 +55,7 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
+        check_choices(self)
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}; it must be at least 1")
         if not self.hidden:
@@ -65,10 +66,6 @@ class WorldModelConfig:
             raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
         if not self.max_variance > 0.0:
             raise ValueError(f"max_variance is {self.max_variance}; it must be positive")
-        if self.outcome_head not in ("state", "jump"):
-            raise ValueError(unknown("outcome_head", self.outcome_head, ("state", "jump")))
-        if self.transition not in ("gaussian", "flow"):
-            raise ValueError(unknown("transition", self.transition, ("gaussian", "flow")))
         if self.transition == "flow" and self.latent_dim < 2:
             raise ValueError("latent_dim is 1; a flow in the transition needs at least 2 state variables")
 

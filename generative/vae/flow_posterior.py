@@ -9,13 +9,13 @@ The flows see the encoder's features, and come from `generative.flows`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
 from generative.flows.flow import Flow
 from generative.flows.library import iaf, planar, radial
-from generative.names import unknown
+from generative.names import check_choices
 from generative.objectives import Terms
 from generative.protocol import Given
 from generative.vae.core import GaussianVAE, VAEConfig
@@ -39,8 +39,7 @@ class FlowPosteriorConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
-        if self.flow not in get_args(FlowName):
-            raise ValueError(unknown("flow", self.flow, get_args(FlowName)))
+        check_choices(self)
         if self.transforms < 1:
             raise ValueError(f"transforms is {self.transforms}; it must be at least 1")
 

@@ -10,14 +10,14 @@ p(z_l | z_{l+1}): precisions add, means are weighted by them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from generative.distributions import Head, gaussian, standard_normal
-from generative.names import unknown
+from generative.names import check_choices
 from generative.objectives import Terms
 from generative.protocol import Given, join, leading_shape
 from generative.vae.core import Trunk, merge_gaussians
@@ -49,8 +49,7 @@ class HierarchyConfig:
         """Refuse impossible sizes."""
         if not self.latent_dims or len(self.latent_dims) != len(self.widths):
             raise ValueError(f"latent_dims is {self.latent_dims}, widths {self.widths}; they need one entry a layer")
-        if self.inference not in get_args(Inference):
-            raise ValueError(unknown("inference", self.inference, get_args(Inference)))
+        check_choices(self)
 
 
 class Layer(NamedTuple):

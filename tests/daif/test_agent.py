@@ -221,6 +221,8 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
         ({"critic": "discounted"}, "must be below 1"),
         ({"epistemic_until": 0.0}, "epistemic_until is 0"),
         ({"hidden": ()}, "hidden is empty"),
+        ({"estimator": "smaple"}, "unknown estimator 'smaple'; did you mean 'sample'"),
+        ({"theta": "x"}, "unknown theta 'x'. Allowed: dropout, ensemble"),
         ({"segment": 3, "horizon": 5}, "at least the horizon"),
         ({"efe_horizons": (2,)}, "needs horizon_conditioned"),
         ({"horizon_conditioned": True, "efe_horizons": (2, 11)}, "holds 11; a jump has 1 to 10"),
