@@ -95,13 +95,13 @@ class DAIFConfig:
     reduction: Literal["mean", "sum"] = "mean"
     """Entropies per random variable or joint."""
     estimator: Literal["sample", "antithetic", "analytic"] = "sample"
-    """How G1 and G2 are estimated, see `daif.expected_free_energy`."""
+    """How G1 and G2 are estimated: from draws of s̃_{t+H}, from draws in pairs with opposite noise, or at its mean."""
     theta: Literal["dropout", "ensemble"] = "dropout"
     """How θ is sampled in G3: dropout masks, or the members of an ensemble of world models."""
     ensemble_members: int = 3
     """Members of that ensemble."""
     parameter_estimator: Literal["entropies", "mixture"] = "entropies"
-    """How G3 is estimated, see `daif.expected_free_energy`."""
+    """The second entropy of G3: under one θ and fresh states, or of the mixture over the samples of θ."""
     preference_weight: float = 1.0
     """Weight of G1."""
     state_weight: float = 1.0
