@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs of DAIF and PPO")
     parser.add_argument("--output", type=Path, default=Path("runs/reference/front.csv"))
     arguments = parser.parse_args()
+    made_with = {"command": " ".join(["python", *sys.argv]), **provenance()}
     new = daif_points(arguments.runs) + ppo_points(arguments.runs)
     hull = dense_front("paper")
     for row in new:
@@ -104,7 +105,6 @@ def main() -> None:
 
     summary = arguments.output.with_suffix(".json")
     facts: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
-    made_with = {"command": " ".join(["python", *sys.argv]), **provenance()}
     optimum = hypervolume(np.array([[corner.loss_pct, corner.saving_pct] for corner in hull.corners]), REFERENCE)
     facts |= {"reference_point": REFERENCE, "optimum": optimum}
     print(f"optimum: hypervolume {optimum:.2f}")
