@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from front import TRAINED, daif_points, hypervolume_of
+from front import TRAINED, daif_points, hypervolume_of, write
 
 from daif.experiments.config import RunConfig, resolve
 from daif.experiments.report import insert
@@ -110,11 +110,7 @@ def main() -> None:
     rows = read(arguments.output)
     if arguments.benchmark is not None:
         rows = runs(arguments.benchmark, kept=rows)
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.output.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write(arguments.output, rows)
     if arguments.into is not None:
         insert(arguments.into, table(rows), arguments.table)
     print(table(rows))

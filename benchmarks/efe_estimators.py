@@ -5,7 +5,8 @@
 An agent in the paper's form learns for a few epochs on the workstation, with larger learning rates and a shorter
 horizon than in the preset, so that its model is no longer random. Then each estimator computes one term of G many times
 at the same observations. G1 and G2 are compared with the mean of many draws of "sample"; the two estimators of G3 mean
-different things (see `daif.expected_free_energy`), so each is compared with itself at many draws. Writes a CSV file:
+different things (see `daif.expected_free_energy`), so each is compared with itself at many draws. That mean is made of
+noisy estimates too: where gradient_noise is large, the length that it is divided by is uncertain. Writes a CSV file:
 
     value, bias, noise        of the term, in nats; noise is the standard deviation of one estimate
     gradient_bias, _noise     of the gradient: length of its mean error and of one estimate's noise, over its length
@@ -13,7 +14,6 @@ different things (see `daif.expected_free_energy`), so each is compared with its
 """
 
 import argparse
-import csv
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from front import write
 from torch import Tensor
 
 from daif.agent import DAIFAgent
 from daif.expected_free_energy import EFESettings, expected_free_energy
 from daif.experiments.config import resolve
 from daif.experiments.environments import maker
+from daif.experiments.runs import provenance
 from daif.experiments.train import build_agent
 
 LEARNING = {
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/reference/benchmarks/efe_estimators.csv"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    commit = provenance()["commit"]
     agent = trained_agent(arguments.seed)
     rows: list[dict[str, Any]] = []
     with agent.random.active():
@@ -120,14 +123,11 @@ def main() -> None:
                     truths[compared_with] = estimate(agent, o, many, arguments.repeats)
                 estimates = estimate(agent, o, settings, arguments.repeats)
                 samples = settings.inner_samples if term == "parameter" else settings.samples
-                row = {"term": term, "estimator": estimator, "samples": samples}
-                rows.append(row | figures(estimates, truths[compared_with]))
-                print(" ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in rows[-1].values()), flush=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+                row: dict[str, Any] = {"term": term, "estimator": estimator, "samples": samples}
+                row |= figures(estimates, truths[compared_with])
+                print(" ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+                rows.append(row | {"seed": arguments.seed, "commit": commit})
+    write(arguments.output, rows)
     print(f"Wrote {arguments.output}")
 
 

@@ -97,11 +97,7 @@ def main() -> None:
         row["distance_pct"] = hull.saving_pct(row["loss_pct"]) - row["saving_pct"]
     measured = {row["agent"] for row in new}
     rows = [row for row in read(arguments.output) if row["agent"] not in measured] + new
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    write(arguments.output, rows)
 
     summary = arguments.output.with_suffix(".json")
     facts: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
@@ -128,6 +124,15 @@ def main() -> None:
             print(f"  {worth:,.0f} kJ a part: loss {loss:.2f} %, saving {saving:.2f} %")
     summary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"Wrote {arguments.output}")
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows of the same columns as a CSV file, numbers with six digits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
 
 def read(path: Path) -> list[Row]:
