@@ -94,7 +94,8 @@ class DAIFAgent:
         self.critic: Critic | None = None
         if c.critic != "none":
             size, discrete, images = self.actor.action_size, self.actor.discrete, self.view.images
-            critic = Critic(inputs, size, discrete, outcomes, c.critic_hidden, c.critic_members, images)
+            rare = self.weights.indices(c.rare_outcomes)
+            critic = Critic(inputs, size, discrete, outcomes, c.critic_hidden, c.critic_members, images, rare)
             self.critic = critic.to(self.device)
             online = self.critic.online.parameters()
             self.optimisers["critic"] = OwnedAdam(online, c.critic_learning_rate, c.max_gradient_norm)

@@ -181,7 +181,7 @@ def learn_critic(agent: DAIFAgent, rows: Rows) -> dict[str, Tensor]:
         predicted = torch.stack([member.gather(1, index).squeeze(1) for member in critic(now)])
     else:
         predicted = critic(now, rows.action)
-    error = (predicted - target).square().sum(-1)
+    error = critic.error(predicted, target)
     loss = (error * rows.valid).sum(-1).div(rows.valid.sum().clamp_min(1.0)).sum()
     agent.optimisers["critic"].step(loss)
     critic.update_target(c.target_rate)

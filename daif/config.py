@@ -132,6 +132,8 @@ class DAIFConfig:
     """Members of the critic's ensemble."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the critic."""
+    rare_outcomes: tuple[str, ...] = ()
+    """Outcomes, never negative, that the critic predicts on a logarithmic scale and learns by relative error."""
     target_rate: float = 0.005
     """Rate at which the critic's target network follows it."""
     policy_update: Literal["gradient", "posterior"] = "gradient"
@@ -193,6 +195,12 @@ class DAIFConfig:
             raise ValueError(f"discount is {self.discount}; it must be in (0, 1]")
         if self.critic != "none" and self.discount == 1.0:
             raise ValueError("discount is 1; with a critic it must be below 1")
+        if self.rare_outcomes and self.critic == "none":
+            raise ValueError(f"rare_outcomes is {', '.join(self.rare_outcomes)}; it needs a critic")
+        if "reward" in self.rare_outcomes:
+            raise ValueError(
+                "rare_outcomes holds 'reward', which may have either sign; it is for what is never negative"
+            )
         if self.transition == "flow" and self.estimator == "analytic":
             raise ValueError("estimator is 'analytic'; the mean of a flow has no closed form: use 'sample'")
         if self.estimator == "antithetic" and self.samples % 2:

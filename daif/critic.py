@@ -8,6 +8,11 @@ outcomes Y(o, a) that follow under the policy, and of the epistemic terms E(o, a
 
 so that any past row teaches it about the current policy, and any ω (Millidge 2020, arXiv 1907.03876, bootstraps the
 expected free energy in the same way; vector-valued prediction as in Abels et al. 2019, arXiv 1809.07803).
+
+Rare outcomes, such as lost parts, range over orders of magnitude: what follows where the loss is near hides, in squared
+errors, what an action changes where it is far, which a large ω makes decisive. Their Y is predicted as exp(·), so that
+actions change it by factors, and learned by relative error: a quasi-likelihood with variance ∝ mean², whose minimum is
+the mean (McCullagh and Nelder 1989, chapter 9).
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from world_models.likelihood import Part
 
 EPISTEMIC = 2
 """The components behind the outcomes: state and parameter uncertainty."""
+LEAST = 0.01
+"""Where less of a rare outcome is to come, in nats at the reference weight, its error is measured relative to this."""
 
 
 class EnsembleMLP(nn.Module):
@@ -61,13 +68,15 @@ class Critic(nn.Module):
         hidden: widths of the hidden layers.
         members: size of the ensemble.
         images: parts of the features that convolutions read.
+        rare: indices of the outcomes that are rare and never negative.
     """
 
     def __init__(
         self, inputs: int, action_size: int, discrete: bool, outcomes: int, hidden: tuple[int, ...], members: int,
-        images: Sequence[Part] = (),
+        images: Sequence[Part] = (), rare: Sequence[int] = (),
     ) -> None:  # fmt: skip
         super().__init__()
+        self.rare = list(rare)
         self.discrete = discrete
         self.action_size = action_size
         self.components = outcomes + EPISTEMIC
@@ -83,9 +92,23 @@ class Critic(nn.Module):
         if self.discrete:
             outputs = network(features).unflatten(-1, (1 + self.action_size, self.components))
             level, advantage = outputs[..., :1, :], outputs[..., 1:, :]
-            return level + advantage - advantage.mean(-2, keepdim=True)  # dueling heads (Wang et al. 2016)
-        assert action is not None
-        return network(torch.cat([features, action], -1))
+            values = level + advantage - advantage.mean(-2, keepdim=True)  # dueling heads (Wang et al. 2016)
+        else:
+            assert action is not None
+            values = network(torch.cat([features, action], -1))
+        if not self.rare:
+            return values
+        columns = values.unbind(-1)
+        return torch.stack([y.exp() if i in self.rare else y for i, y in enumerate(columns)], -1)
+
+    def error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Squared errors of predictions (members, batch, C + 2), summed over components, (members, batch)."""
+        error = predicted - target
+        if self.rare:
+            unit = torch.ones_like(error)
+            unit[..., self.rare] = predicted[..., self.rare].detach() + LEAST
+            error = error / unit
+        return error.square().sum(-1)
 
     def update_target(self, rate: float) -> None:
         """Move the target network towards the online one."""

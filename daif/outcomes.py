@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from generative.names import unknown
 from world_models.overshooting_vae import Prediction
 
 EXTRAPOLATION = 10.0
@@ -88,6 +89,13 @@ class OutcomePreference:
     def free(self) -> tuple[int, ...]:
         """Indices of the outcomes whose weight can be changed at run time."""
         return tuple(i for i, outcome in enumerate(self.outcomes) if outcome.high > outcome.low)
+
+    def indices(self, names: Iterable[str]) -> list[int]:
+        """Where outcomes stand; ValueError for one that is not weighed."""
+        for name in names:
+            if name not in self.names:
+                raise ValueError(unknown("outcome of the preference", name, self.names or ("none",)))
+        return [self.names.index(name) for name in names]
 
     def reference(self) -> Tensor:
         """Reference weights (C,)."""

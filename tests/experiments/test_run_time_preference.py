@@ -43,8 +43,8 @@ def test_a_production_target_takes_the_least_weight_that_meets_it() -> None:
         return optimiser.loss_and_saving_pct(chain_actions(agent, optimiser.chain))[0]
 
     losses = []
-    beyond = np.geomspace(40_000.0, 400_000.0, 1 + CANDIDATES // 2)[1:]
-    for weight in (*np.geomspace(300.0, 40_000.0, CANDIDATES), *beyond):
+    beyond = np.geomspace(120_000.0, 1_200_000.0, 1 + CANDIDATES // 2)[1:]
+    for weight in (*np.geomspace(300.0, 120_000.0, CANDIDATES), *beyond):
         agent.prefer({"lost": float(weight)})
         losses.append(loss_pct())
     target = float(np.median(losses))
@@ -56,10 +56,10 @@ def test_a_production_target_takes_the_least_weight_that_meets_it() -> None:
 
 def test_a_weight_beyond_the_trained_range_is_said() -> None:
     agent = build_agent(resolve(agent="daif", preset="fast"))
-    for weight in (300.0, 40_000.0):
+    for weight in (300.0, 120_000.0):
         prefer(agent, {"lost": weight}, {})
         assert extrapolations(agent) == []
-    prefer(agent, {"lost": 50_000.0}, {})
+    prefer(agent, {"lost": 200_000.0}, {})
     (sentence,) = extrapolations(agent)
-    assert sentence.startswith("The weight 5e+04 of 'lost' is outside 300..40000")
+    assert sentence.startswith("The weight 2e+05 of 'lost' is outside 300..120000")
     assert extrapolations(build_agent(resolve(agent="all-on", preset="none"))) == []
