@@ -78,14 +78,15 @@ class DAIFAgent:
         self.actor = Actor(inputs, self.action_space, c.actor_hidden, self.view.images).to(self.device)
         self.encoding = policy_encoding(c.policy_encoding, self.actor, inputs, c.probes).to(self.device)
         outcomes = len(self.weights.names)
-        self.scale = OutcomeScale(c.horizon, outcomes).to(self.device)
+        rare = self.weights.indices(c.rare_outcomes)
+        self.scale = OutcomeScale(c.horizon, outcomes, rare).to(self.device)
         code = (
             self.encoding.size
             + c.horizon_conditioned * HORIZON_FEATURES
             + c.action_conditioned * self.actor.action_size
         )
         members = c.ensemble_members if c.theta == "ensemble" else 1
-        models = [OvershootingVAE(self.codec, code, outcomes, c.world_model) for _ in range(members)]
+        models = [OvershootingVAE(self.codec, code, outcomes, c.world_model, rare) for _ in range(members)]
         self.models = Ensemble(models).to(self.device).eval()
         self.optimisers = {"actor": OwnedAdam(self.actor.parameters(), c.actor_learning_rate, c.max_gradient_norm)}
         self.model_optimisers = [self._model_optimisers(model) for model in self.models.learners]
@@ -94,7 +95,6 @@ class DAIFAgent:
         self.critic: Critic | None = None
         if c.critic != "none":
             size, discrete, images = self.actor.action_size, self.actor.discrete, self.view.images
-            rare = self.weights.indices(c.rare_outcomes)
             critic = Critic(inputs, size, discrete, outcomes, c.critic_hidden, c.critic_members, images, rare)
             self.critic = critic.to(self.device)
             online = self.critic.online.parameters()
@@ -168,7 +168,7 @@ class DAIFAgent:
         return self.with_horizon(rows.code, action, rows.horizon)
 
     def standardise(self, rows: Rows) -> Tensor:
-        """The rows' summed outcomes, standardised for each horizon, (B, C)."""
+        """The rows' summed outcomes, standardised for each horizon but for the rare ones, (B, C)."""
         return self.scale.standardise(rows.outcomes, rows.horizon)
 
     def rows(self, batch: int, horizon: int) -> Rows:

@@ -132,8 +132,6 @@ class DAIFConfig:
     """Members of the critic's ensemble."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the critic."""
-    rare_outcomes: tuple[str, ...] = ()
-    """Outcomes, never negative, that the critic predicts on a logarithmic scale and learns by relative error."""
     target_rate: float = 0.005
     """Rate at which the critic's target network follows it."""
     policy_update: Literal["gradient", "posterior"] = "gradient"
@@ -149,6 +147,9 @@ class DAIFConfig:
     """Cost that counts for one nat of surprise."""
     outcome_head: Literal["state", "jump"] = "state"
     """Outcomes are read from the predicted state s_{t+H}, or predicted by θ_s from (s̃_t, π̂ [, a] [, h])."""
+    rare_outcomes: tuple[str, ...] = ()
+    """Outcomes, never negative, that are rare, as lost parts are: the model counts them (Poisson), the critic predicts
+    them on a logarithmic scale and learns by relative error."""
     run_time_weights: dict[str, float] = field(default_factory=dict)
     """Weights of the preference's outcomes after training, by name; by default the middle of each range."""
     steps: int = 1
@@ -195,8 +196,6 @@ class DAIFConfig:
             raise ValueError(f"discount is {self.discount}; it must be in (0, 1]")
         if self.critic != "none" and self.discount == 1.0:
             raise ValueError("discount is 1; with a critic it must be below 1")
-        if self.rare_outcomes and self.critic == "none":
-            raise ValueError(f"rare_outcomes is {', '.join(self.rare_outcomes)}; it needs a critic")
         if "reward" in self.rare_outcomes:
             raise ValueError(
                 "rare_outcomes holds 'reward', which may have either sign; it is for what is never negative"

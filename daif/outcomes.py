@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,14 +141,19 @@ class OutcomeScale(nn.Module):
     Args:
         horizon: the largest h.
         size: number of outcomes C.
+        rare: indices of the outcomes that are counted instead: mean 0, deviation 1.
     """
 
     count: Tensor
     mean: Tensor
     second_moment: Tensor
+    varies: Tensor
 
-    def __init__(self, horizon: int, size: int) -> None:
+    def __init__(self, horizon: int, size: int, rare: Sequence[int] = ()) -> None:
         super().__init__()
+        varies = torch.ones(size)
+        varies[list(rare)] = 0.0
+        self.register_buffer("varies", varies, persistent=False)
         self.register_buffer("count", torch.zeros(horizon + 1, 1))
         self.register_buffer("mean", torch.zeros(horizon + 1, size))
         self.register_buffer("second_moment", torch.ones(horizon + 1, size))
@@ -162,11 +167,12 @@ class OutcomeScale(nn.Module):
         rate = 1.0 / self.count.clamp_min(1.0)
         for moment, values in ((self.mean, outcomes), (self.second_moment, outcomes.square())):
             total = torch.zeros_like(moment).index_add_(0, horizon, values)
-            moment += rate * (total - seen * moment)
+            moment += rate * (total - seen * moment) * self.varies
 
     def standardise(self, outcomes: Tensor, horizon: Tensor) -> Tensor:
-        """Return (y − mean_h) / std_h, clipped at ±20."""
-        return ((outcomes - self.mean[horizon]) / self.std[horizon]).clamp(-20.0, 20.0)
+        """Return (y − mean_h) / std_h, clipped at ±20; what is counted stays as it is."""
+        standardised = ((outcomes - self.mean[horizon]) / self.std[horizon]).clamp(-20.0, 20.0)
+        return torch.where(self.varies > 0.0, standardised, outcomes)
 
     @property
     def std(self) -> Tensor:

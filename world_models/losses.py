@@ -29,5 +29,5 @@ def reconstruction_loss(prediction: ObservationDistribution, observation: Tensor
 
 
 def outcome_loss(prediction: Distribution | None, outcomes: Tensor) -> Tensor:
-    """−log P(y | ...) of the standardised outcomes (..., C) of a jump; 0 where the model predicts none."""
+    """−log P(y | ...) of the outcomes (..., C) of a jump as they are scaled; 0 where the model predicts none."""
     return -prediction.log_prob(outcomes) if prediction is not None else outcomes.new_zeros(outcomes.shape[:-1])

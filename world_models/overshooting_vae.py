@@ -10,7 +10,7 @@ Source: arXiv 2505.19867; Algorithm 1's "run Model".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +22,7 @@ from torch.distributions import Distribution
 from generative.distributions import bounded_gaussian, gaussian
 from generative.names import check_choices
 from generative.nn import MLP, ConvDecoder
+from world_models.counted import CountedAndGaussian
 from world_models.flowed_gaussian import FlowedGaussian
 from world_models.images import ImageReader
 from world_models.likelihood import ObservationCodec, ObservationDistribution
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 COUPLINGS = 4
 """Steps of a flow in the transition."""
+MIN_SCALE = 0.05
+"""Least standard deviation of a standardised outcome."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class WorldModelConfig:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of a jump: the observation behind it and the standardised outcomes collected on the way."""
+    """What the model says of a jump: the observation behind it and the outcomes collected on the way, standardised but
+    for the rare ones."""
 
     decode: Callable[[], ObservationDistribution]
     """Decodes the observation when it is first asked for."""
@@ -90,14 +94,19 @@ class OvershootingVAE(nn.Module):
     Args:
         codec: the observation's layout and likelihood.
         code_dim: size of the transition's condition (policy encoding, action, horizon features).
-        num_outcomes: size of the standardised outcomes that are predicted too; 0 for none.
+        num_outcomes: number of outcomes that are predicted too; 0 for none.
         config: sizes.
+        rare: indices of the outcomes that are rare and never negative; they are counted, not standardised.
     """
 
-    def __init__(self, codec: ObservationCodec, code_dim: int, num_outcomes: int, config: WorldModelConfig) -> None:
+    def __init__(
+        self, codec: ObservationCodec, code_dim: int, num_outcomes: int, config: WorldModelConfig,
+        rare: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.num_outcomes = num_outcomes
+        self.rare = tuple(rare)
         self._codec = (codec,)  # a tuple, so that the codec's buffers are saved once, with their owner
         size = 2 * config.latent_dim
         self.reader = ImageReader(codec.parts, codec.size, config.hidden[0])
@@ -177,7 +186,9 @@ class OvershootingVAE(nn.Module):
         return Prediction(lambda: self.decode(next_state), self._outcomes(raw))
 
     def _outcomes(self, raw: Tensor) -> Distribution | None:
-        return gaussian(raw, min_scale=0.05) if self.num_outcomes else None
+        if not self.num_outcomes:
+            return None
+        return CountedAndGaussian(raw, self.rare, MIN_SCALE) if self.rare else gaussian(raw, MIN_SCALE)
 
     def observation(self, output: Tensor) -> ObservationDistribution:
         """Turn the decoder's output (..., parameters) into the distribution of an observation."""

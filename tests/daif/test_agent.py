@@ -219,6 +219,11 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
         ({"horizon": -3}, "horizon is -3"),
         ({"policy_encoding": "probe"}, "unknown policy_encoding 'probe'"),
         ({"critic": "discounted"}, "must be below 1"),
+        ({"rare_outcomes": ("reward",)}, "may have either sign"),
+        (
+            {"rare_outcomes": ("lots",), "preference": "outcomes:lost=1"},
+            "unknown outcome of the preference 'lots'; did you mean 'lost'",
+        ),
         ({"epistemic_until": 0.0}, "epistemic_until is 0"),
         ({"hidden": ()}, "hidden is empty"),
         ({"estimator": "smaple"}, "unknown estimator 'smaple'; did you mean 'sample'"),

@@ -38,7 +38,10 @@ CASES = {
     "probes, horizon": (OBSERVATION, DISCRETE, {"policy_encoding": "probes", "horizon_conditioned": True}),
     "parameters, goal": (FLAT, CONTINUOUS, {"policy_encoding": "parameters", "preference": GOAL}),
     "first action": (FLAT, DISCRETE, {"action_conditioned": True, "outcome_head": "jump", "preference": OUTCOMES}),
-    "critic": (OBSERVATION, DISCRETE, {**CRITIC, "preference": OUTCOMES, "soft_value": True, "entropy_weight": 0.1}),
+    "critic": (
+        OBSERVATION, DISCRETE,
+        {**CRITIC, "preference": OUTCOMES, "rare_outcomes": ("lost",), "soft_value": True, "entropy_weight": 0.1},
+    ),
     "critic, continuous": (FLAT, CONTINUOUS, {**CRITIC, "adapt_entropy_weight": True, "entropy_weight": 0.1}),
     "ensemble": (FLAT, DISCRETE, {**CRITIC, "theta": "ensemble", "parameter_estimator": "mixture", "autoencode": True}),
     "ensemble of images": (OBSERVATION, DISCRETE, {"theta": "ensemble"}),
