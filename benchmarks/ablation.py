@@ -1,4 +1,4 @@
-r"""The runs of an ablation as one small table: which settings differ from the preset's, and what came of it by seed.
+r"""The runs of an ablation as one small table: which settings differ from its base's, and what came of it by seed.
 
     daif benchmark benchmarks/specs/ablation_mountaincar.yaml
     python benchmarks/ablation.py runs/benchmarks/ablation_mountaincar \
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from front import TRAINED, daif_points, hypervolume_of, write
 
 from daif.experiments.config import RunConfig, resolve
@@ -31,17 +32,19 @@ from daif.experiments.train import run_config
 
 WORTH_KJ = 8000.0
 """Worth of a part at which a policy of the workstation is shown."""
+SPECS = Path(__file__).parent / "specs"
 BUDGET = ("epochs", "iterations", "segment", "num_envs", "model_steps", "policy_steps")
 Row = dict[str, Any]
 
 
 def runs(folder: Path, kept: list[Row]) -> list[Row]:
     """Return a row for each evaluated run of a benchmark, and the rows that were kept of others."""
+    base = base_settings(folder.name)
     rows: list[Row] = []
     for run in find_runs([folder]):
         for evaluated in read_evaluations([run]):
             content = evaluated.content
-            row = {"settings": changed(run_config(RunFolder.open(run))), "seed": content["training_seed"]}
+            row = {"settings": changed(run_config(RunFolder.open(run)), base), "seed": content["training_seed"]}
             figures = plant_figures(run) if evaluated.is_plant else task_figures(evaluated)
             rows.append(row | figures | {"decisions": content["decisions"], "commit": content["commit"]})
     new = {(row["settings"], row["seed"]) for row in rows}
@@ -57,11 +60,18 @@ def read(path: Path) -> list[Row]:
         return [{**row, "seed": int(row["seed"])} for row in csv.DictReader(file)]
 
 
-def changed(config: RunConfig) -> str:
-    """Return the settings that differ from the preset's, but for the budget and what a longer jump needs."""
-    preset = resolve(config={"env": config.env, "agent": config.agent, "preset": config.preset}).resolved()["settings"]
+def base_settings(benchmark: str) -> dict[str, Any]:
+    """Return the settings that all cells of a benchmark start from."""
+    spec = yaml.safe_load((SPECS / f"{benchmark}.yaml").read_text(encoding="utf-8"))
+    base = {name: value for name, value in spec["base"].items() if name in ("env", "agent", "preset", "settings")}
+    settings: dict[str, Any] = resolve(config=base).resolved()["settings"]
+    return settings
+
+
+def changed(config: RunConfig, base: dict[str, Any]) -> str:
+    """Return the settings that differ from the base's, but for the budget and what a longer jump needs."""
     own = config.resolved()["settings"]
-    names = [name for name in own if own[name] != preset[name] and name not in BUDGET]
+    names = [name for name in own if own[name] != base[name] and name not in BUDGET]
     return " ".join(f"{name}={own[name]}" for name in names) or "nothing"
 
 
