@@ -71,7 +71,7 @@ def base_settings(benchmark: str) -> dict[str, Any]:
 def changed(config: RunConfig, base: dict[str, Any]) -> str:
     """Return the settings that differ from the base's, but for the budget and what a longer jump needs."""
     own = config.resolved()["settings"]
-    names = [name for name in own if own[name] != base[name] and name not in BUDGET]
+    names = [name for name in sorted(own) if own[name] != base[name] and name not in BUDGET]
     return " ".join(f"{name}={own[name]}" for name in names) or "nothing"
 
 
