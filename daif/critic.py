@@ -9,10 +9,10 @@ outcomes Y(o, a) that follow under the policy, and of the epistemic terms E(o, a
 so that any past row teaches it about the current policy, and any ω (Millidge 2020, arXiv 1907.03876, bootstraps the
 expected free energy in the same way; vector-valued prediction as in Abels et al. 2019, arXiv 1809.07803).
 
-Rare outcomes, such as lost parts, range over orders of magnitude: what follows where the loss is near hides, in squared
-errors, what an action changes where it is far, which a large ω makes decisive. Their Y is predicted as exp(·), so that
-actions change it by factors, and learned by relative error: a quasi-likelihood with variance ∝ mean², whose minimum is
-the mean (McCullagh and Nelder 1989, chapter 9).
+Rare outcomes, such as lost parts: how much of them is to come ranges over orders of magnitude. Squared errors see the
+states next to a loss and little else, but a large ω makes it decisive what an action changes far from one. So their Y
+is exp(·) of the network's output, which actions change by factors, and learned by relative error: a quasi-likelihood
+with variance ∝ mean², whose minimum is the mean (McCullagh and Nelder 1989, chapter 9).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Critic(nn.Module):
         return torch.stack([y.exp() if i in self.rare else y for i, y in enumerate(columns)], -1)
 
     def error(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Squared errors of predictions (members, batch, C + 2), summed over components, (members, batch)."""
+        """Squared errors (members, batch, C + 2), relative ones of rare outcomes, summed: (members, batch)."""
         error = predicted - target
         if self.rare:
             unit = torch.ones_like(error)

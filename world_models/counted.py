@@ -34,10 +34,6 @@ class CountedAndGaussian(Distribution):
         self._gaussian = Normal(location, F.softplus(raw) + min_scale, validate_args=False)
         super().__init__(location.shape[:-1], location.shape[-1:], validate_args=False)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Distribution:
-        """Not needed here."""
-        raise NotImplementedError
-
     @property
     def mean(self) -> Tensor:
         """Expected outcomes (..., C)."""
