@@ -29,6 +29,7 @@ from daif.experiments.results import Evaluated, find_runs, middle, read_evaluati
 from daif.experiments.runs import RunFolder
 from daif.experiments.statistics import bootstrap_iqm
 from daif.experiments.train import run_config
+from generative.names import unknown
 
 WORTH_KJ = 8000.0
 """Worth of a part at which a policy of the workstation is shown."""
@@ -62,6 +63,10 @@ def read(path: Path) -> list[Row]:
 
 def base_settings(benchmark: str) -> dict[str, Any]:
     """Return the settings that all cells of a benchmark start from."""
+    known = sorted(path.stem for path in SPECS.glob("*.yaml"))
+    if benchmark not in known:
+        near = unknown("benchmark", benchmark, known)
+        raise SystemExit(f"The runs must lie in a folder with the name of their specification: {near}")
     spec = yaml.safe_load((SPECS / f"{benchmark}.yaml").read_text(encoding="utf-8"))
     base = {name: value for name, value in spec["base"].items() if name in ("env", "agent", "preset", "settings")}
     settings: dict[str, Any] = resolve(config=base).resolved()["settings"]

@@ -12,7 +12,9 @@ from envs.energy_control.config import BUSY
 from envs.energy_control.optimal import Optimiser
 
 IMPROVEMENTS = 20
+"""Improvements of a policy at most; ties may make them circle."""
 ACCURACY = 1e-7
+"""Change of the costs, relative to the largest, at which an iteration ends."""
 
 
 class ShortSight:

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from daif.agent import DAIFAgent
 from daif.config import DAIFConfig
 from daif.critic import LEAST, Critic
+from daif.outcomes import OutcomeScale
 
 PLACES, ARRIVAL, SERVICE, DISCOUNT = 6, 0.2, 0.8, 0.8
 
@@ -33,6 +34,16 @@ def test_the_minimum_of_the_error_is_the_mean_though_the_sample_is_skewed(discre
         "not the geometric mean, which the logarithm's error would find"
     )
     assert other == pytest.approx(1.0, abs=0.02)
+
+
+def test_counted_outcomes_are_not_standardised() -> None:
+    scale = OutcomeScale(3, 2, rare=[1])
+    y, horizon = torch.tensor([[4.0, 0.0], [8.0, 60.0]]), torch.tensor([3, 3])
+    scale.update(y, horizon)
+    standardised = scale.standardise(y, horizon)
+    torch.testing.assert_close(standardised, torch.tensor([[-1.0, 0.0], [1.0, 60.0]]))
+    assert scale.mean[3].tolist() == [6.0, 0.0]
+    assert scale.std[3].tolist() == [2.0, 1.0]
 
 
 class Queue(gym.Env):

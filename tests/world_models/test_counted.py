@@ -5,7 +5,6 @@ import torch
 from torch.distributions import Normal, Poisson
 from torch.nn import functional as F
 
-from daif.outcomes import OutcomeScale
 from world_models.counted import CountedAndGaussian
 
 
@@ -40,13 +39,3 @@ def test_the_most_likely_rates_are_means_over_orders_of_magnitude_whole_or_not(s
 
     optimiser.step(loss)
     torch.testing.assert_close(logarithms.detach().exp(), counts.mean(0), rtol=1e-3, atol=1e-5)
-
-
-def test_counted_outcomes_are_not_standardised() -> None:
-    scale = OutcomeScale(3, 2, rare=[1])
-    y, horizon = torch.tensor([[4.0, 0.0], [8.0, 60.0]]), torch.tensor([3, 3])
-    scale.update(y, horizon)
-    standardised = scale.standardise(y, horizon)
-    torch.testing.assert_close(standardised, torch.tensor([[-1.0, 0.0], [1.0, 60.0]]))
-    assert scale.mean[3].tolist() == [6.0, 0.0]
-    assert scale.std[3].tolist() == [2.0, 1.0]
