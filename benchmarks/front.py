@@ -33,8 +33,8 @@ from envs.energy_control.optimal import Optimiser, dense_front
 TRAINED = tuple(float(f"{weight:.3g}") for weight in np.geomspace(1600.0, 40000.0, 33))
 BEYOND = (50_000.0, 60_000.0, 75_000.0, 90_000.0, 115_000.0, 140_000.0, 220_000.0, 390_000.0)
 WEIGHTS = TRAINED + BEYOND
-"""Worths of a part at which the one network is asked for its policy, in kJ. To those behind its trained range, 121,000
-of `fast` and 41,000 of `overshoot`, the actor extrapolates."""
+"""Worths of a part at which the one network is asked for its policy, in kJ. To those behind its trained range, which
+ends at 121,000, the actor extrapolates."""
 REFERENCE = (5.0, 0.0)
 Row = dict[str, Any]
 
