@@ -8,8 +8,8 @@
 The greedy policies of DAIF are evaluated exactly, by the stationary distribution of the plant's chain; those of PPO,
 which see the scores too, by the figures of their `evaluation.json`. The hypervolume is the area between the points and
 (5 % loss, 0 % saving), in squared per cent. Writes a CSV file with all points and, beside it, a JSON file with the
-command and commit of each agent and the hypervolumes by seed. Points of agents that have no runs in the given folders
-stay in both files.
+commands and commits behind each agent's seeds and the hypervolumes by seed. Points of agents and seeds that have no
+runs in the given folders stay in both files.
 """
 
 import argparse
@@ -96,8 +96,9 @@ def main() -> None:
     hull = dense_front("paper")
     for row in new:
         row["distance_pct"] = hull.saving_pct(row["loss_pct"]) - row["saving_pct"]
-    measured = {row["agent"] for row in new}
-    rows = [row for row in read(arguments.output) if row["agent"] not in measured] + new
+    measured = {(row["agent"], row["seed"]) for row in new}
+    rows = [row for row in read(arguments.output) if (row["agent"], row["seed"]) not in measured] + new
+    rows.sort(key=lambda row: (row["agent"], row["seed"]))
     write(arguments.output, rows)
 
     summary = arguments.output.with_suffix(".json")
@@ -112,9 +113,8 @@ def main() -> None:
             for seed in sorted({row["seed"] for row in chosen})
         }
         interval = bootstrap_iqm(np.array(list(by_seed.values())), rng=np.random.default_rng(0))
-        facts[agent] = (made_with if agent in measured else facts.get(agent, {})) | {
-            "hypervolume": {"by_seed": by_seed, "iqm": interval.as_dict()}
-        }
+        made = provenance_by_seeds(facts, agent, sorted(seed for name, seed in measured if name == agent), made_with)
+        facts[agent] = {"made": made, "hypervolume": {"by_seed": by_seed, "iqm": interval.as_dict()}}
         print(f"{agent}: hypervolume {interval} over {len(by_seed)} seeds")
         worths = sorted({row["weight_kj_per_part"] for row in chosen})
         for worth in worths[:: max(1, len(worths) // 8)]:
@@ -125,6 +125,13 @@ def main() -> None:
             print(f"  {worth:,.0f} kJ a part: loss {loss:.2f} %, saving {saving:.2f} %")
     summary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"Wrote {arguments.output}")
+
+
+def provenance_by_seeds(facts: Row, agent: str, measured: list[int], made_with: Row) -> list[Row]:
+    """Return the commands and commits behind an agent's seeds, of which these were measured now."""
+    made: list[Row] = facts.get(agent, {}).get("made", [])
+    kept = [one | {"seeds": [seed for seed in one["seeds"] if seed not in measured]} for one in made]
+    return [one for one in [*kept, {"seeds": measured} | made_with] if one["seeds"]]
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
