@@ -74,6 +74,8 @@ class Evaluate:
     """best (else latest), latest, or step-N."""
     episodes: int = 100
     """Episodes, on environments with episodes."""
+    max_decisions: int = 10_000
+    """Decisions after which an episode is cut, on environments without a time limit."""
     days: float = 30.0
     """Simulated days that count, on the workstation."""
     replications: int = 10
@@ -371,6 +373,7 @@ def _evaluate(command: Evaluate) -> int:
         run=command.run,
         checkpoint=command.checkpoint,
         episodes=command.episodes,
+        max_decisions=command.max_decisions,
         days=command.days,
         replications=command.replications,
         response_days=command.response_days,

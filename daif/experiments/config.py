@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from daif.experiments.environments import PLANT_ENV, find_env
+from daif.experiments.evaluate import MAX_DECISIONS
 from daif.experiments.names import unknown
 from daif.experiments.registry import AgentEntry, find_agent
 from daif.experiments.settings import SettingsError, build, read_yaml, to_plain
@@ -24,6 +25,8 @@ class PeriodicEvaluation:
     """Epochs from one to the next, 0 for none; by default about twenty in a run."""
     episodes: int = 10
     """Episodes, on environments with episodes."""
+    max_decisions: int = MAX_DECISIONS
+    """Decisions after which an episode is cut, for environments without a time limit."""
     replications: int = 64
     """Independent plants, on the workstation."""
     days: float = 0.5
@@ -34,7 +37,7 @@ class PeriodicEvaluation:
     """Act greedily, not as sampled."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "replications"):
+        for name in ("episodes", "max_decisions", "replications"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.days > 0.0 or not self.response_days >= 0.0:

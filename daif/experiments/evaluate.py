@@ -23,6 +23,8 @@ REPORTED_SEED = 2_000_000_000
 FIGURE_SEED = 3_000_000_000
 """First seed of the environments that figures are drawn from."""
 DEFAULT_WEIGHT_KJ_PER_PART = 8000.0
+MAX_DECISIONS = 10_000
+"""Bound on an episode's length, for environments without a time limit."""
 
 Progress = Callable[[float], None]
 """Is told the finished share, from 0 to 1."""
@@ -36,11 +38,14 @@ class EpisodeScores:
     """Undiscounted return of each episode."""
     lengths: np.ndarray
     """Decisions in each episode."""
+    cut: int = 0
+    """Episodes among them that were cut at the bound on their length."""
 
     def summary(self) -> dict[str, Any]:
         """Return means with Student intervals, for JSON."""
         return {
             "episodes": int(self.returns.size),
+            "cut_episodes": self.cut,
             "mean_reward": _interval(self.returns),
             "mean_ep_length": _interval(self.lengths),
             "returns": [float(value) for value in self.returns],
@@ -56,7 +61,7 @@ def evaluate_episodes(
     seed: int = REPORTED_SEED,
     deterministic: bool = True,
     batch: int = 100,
-    max_decisions: int = 100_000,
+    max_decisions: int = MAX_DECISIONS,
 ) -> EpisodeScores:
     """Run independent episodes, each in its own environment with its own seed `seed + i`.
 
@@ -68,9 +73,10 @@ def evaluate_episodes(
         seed: of the first one.
         deterministic: act greedily, not as sampled.
         batch: episodes that run side by side.
-        max_decisions: bound on an episode's length; an environment that goes beyond is refused.
+        max_decisions: bound on an episode's length, behind which it is cut.
     """
     returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
+    cut = 0
     for first in range(0, episodes, batch):
         count = min(batch, episodes - first)
         made = [make_env(env_id, env_kwargs) for _ in range(count)]
@@ -88,15 +94,17 @@ def evaluate_episodes(
                     seen[i], reward, terminated, truncated, _ = made[i].step(action)
                     returns[first + i] += float(reward)
                     lengths[first + i] += 1
-                    if not (terminated or truncated):
+                    if terminated or truncated:
+                        continue
+                    if lengths[first + i] < max_decisions:
                         still.append(i)
-                        if lengths[first + i] >= max_decisions:
-                            raise ValueError(f"{env_id} has no end within {max_decisions} decisions.")
+                    else:
+                        cut += 1
                 running = still
         finally:
             for env in made:
                 env.close()
-    return EpisodeScores(returns, lengths)
+    return EpisodeScores(returns, lengths, cut)
 
 
 @dataclass(frozen=True)

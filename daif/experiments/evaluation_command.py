@@ -43,6 +43,8 @@ class Request:
     """best (else latest), latest, or step-N."""
     episodes: int
     """Episodes, on environments with episodes."""
+    max_decisions: int
+    """Decisions after which an episode is cut."""
     days: float
     """Simulated days that count."""
     replications: int
@@ -73,7 +75,7 @@ class Request:
     """Frames of the film."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "replications", "video_frames"):
+        for name in ("episodes", "max_decisions", "replications", "video_frames"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("tariff", "video"):
@@ -117,11 +119,18 @@ def evaluate_request(request: Request, console: Console, command: str) -> dict[s
     else:
         results = {
             acting: evaluate_episodes(
-                config.env, config.full_env_kwargs, agent,
-                episodes=request.episodes, seed=seed, deterministic=acting == "deterministic",
+                config.env, config.full_env_kwargs, agent, episodes=request.episodes, seed=seed,
+                deterministic=acting == "deterministic", max_decisions=request.max_decisions,
             ).summary()
             for acting in request.acting
         }  # fmt: skip
+        for acting, one in results.items():
+            if one["cut_episodes"]:
+                console.print(
+                    f"{one['cut_episodes']} of {request.episodes} episodes ({acting}) had no end within "
+                    f"{request.max_decisions:,} decisions and were cut there (--max-decisions).",
+                    markup=False, soft_wrap=True,
+                )  # fmt: skip
         figures = _EPISODE_FIGURES
         settings = {"episodes": request.episodes}
     chosen = {**request.settings, **request.preference}

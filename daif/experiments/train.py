@@ -234,7 +234,14 @@ class _Session:
     def _warn_of(self, metrics: Mapping[str, float], report: ProgressReport) -> None:
         """Name signs of a training that goes wrong, each once."""
         discrete = isinstance(self.learner.action_space, Discrete | MultiDiscrete)
-        for sign in diagnose(metrics, discrete_actions=discrete):
+        signs = diagnose(metrics, discrete_actions=discrete)
+        cut, evaluation = metrics.get("eval/cut_episodes", 0.0), self.config.evaluation
+        if cut:
+            signs.append(
+                f"the evaluation has cut {cut:.0f} of {evaluation.episodes} episodes after "
+                f"{evaluation.max_decisions:,} decisions without an end"
+            )
+        for sign in signs:
             kind = sign.split(" has ")[0]
             if kind not in self._warned:
                 self._warned.add(kind)
@@ -298,10 +305,12 @@ class PeriodicEvaluator:
             scores = evaluate_episodes(
                 self.config.env, self.config.full_env_kwargs, self.learner,
                 episodes=settings.episodes, seed=PERIODIC_SEED, deterministic=settings.deterministic,
+                max_decisions=settings.max_decisions,
             )  # fmt: skip
             return {
                 "eval/mean_reward": float(scores.returns.mean()),
                 "eval/mean_ep_length": float(scores.lengths.mean()),
+                "eval/cut_episodes": float(scores.cut),
             }
         plant = self.plants.evaluate({"learner": Policy(self.learner, settings.deterministic)})["learner"]
         weight = float(self.config.env_kwargs.get("weight_kj_per_part", DEFAULT_WEIGHT_KJ_PER_PART))

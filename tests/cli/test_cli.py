@@ -59,6 +59,23 @@ def test_training_leaves_a_complete_run_folder(trained):
     assert "train --env CartPole-v1" in (run / "command.txt").read_text()
 
 
+def test_an_environment_without_a_time_limit(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text("evaluation: {every: 1, episodes: 2, max_decisions: 40}\n")
+    result = daif(
+        "train", "--env", "CliffWalking-v1", "--agent", "ppo", "--preset", "none", "--steps", 128, "--config", config,
+        "--run-dir", "run", *SMALL, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("of 2 episodes after 40 decisions without an end") == 1  # once, not at each evaluation
+    assert [float(row["eval/cut_episodes"]) for row in metrics(tmp_path / "run")] == [2.0, 2.0]
+    result = daif("evaluate", "run", "--episodes", 3, "--max-decisions", 30, "--acting", "deterministic", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "3 of 3 episodes (deterministic) had no end within 30 decisions" in result.stdout
+    content = json.loads((tmp_path / "run/evaluation.json").read_text())
+    assert content["results"]["deterministic"]["cut_episodes"] == 3
+
+
 def test_evaluate_writes_intervals_of_both_ways_of_acting(trained):
     run, _ = trained
     result = daif("evaluate", run, "--checkpoint", "latest", "--episodes", 6, cwd=run.parent)

@@ -89,10 +89,19 @@ def test_episodes_by_hand(batch):
     assert scores.summary()["mean_reward"]["value"] == pytest.approx(scores.returns.mean())
 
 
-def test_an_episode_without_end_is_refused():
+def test_episodes_without_an_end_are_cut_and_counted():
     agent = RULES["random"](*spaces_of("test/Endless-v0", {}))
-    with pytest.raises(ValueError, match="no end within 50 decisions"):
-        evaluate_episodes("test/Endless-v0", {}, agent, episodes=1, max_decisions=50)
+    scores = evaluate_episodes("test/Endless-v0", {}, agent, episodes=3, max_decisions=50)
+    assert scores.lengths.tolist() == [50, 50, 50]
+    assert scores.summary()["cut_episodes"] == 3
+
+
+def test_an_episode_that_ends_at_the_bound_is_not_cut():
+    longest = max(expected_lengths(9, 50))
+    scores = evaluate_episodes("test/Dice-v0", {}, Doubler(), episodes=9, seed=50, max_decisions=longest)
+    assert scores.cut == 0
+    fewer = evaluate_episodes("test/Dice-v0", {}, Doubler(), episodes=9, seed=50, max_decisions=longest - 1)
+    assert fewer.cut == expected_lengths(9, 50).count(longest)
 
 
 def rule(name, settings=None, seed=0):
