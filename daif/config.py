@@ -153,7 +153,7 @@ class DAIFConfig:
     run_time_weights: dict[str, float] = field(default_factory=dict)
     """Weights of the preference's outcomes after training, by name; by default the middle of each range."""
     steps: int = 1
-    """Decisions summed before the critic's target takes over."""
+    """Decisions summed before the critic's target takes over; with `horizon_conditioned`, 1 to that many."""
     exploration: float = 0.0
     """Probability that a decision starts a random action, at the start of training."""
     exploration_end: float = 0.0
@@ -200,6 +200,10 @@ class DAIFConfig:
             raise ValueError(
                 "rare_outcomes holds 'reward', which may have either sign; it is for what is never negative"
             )
+        if self.critic != "none" and self.steps > (self.segment or self.horizon):
+            raise ValueError(f"steps is {self.steps}; a segment has {self.segment or self.horizon} decisions")
+        if self.critic != "none" and self.horizon_conditioned and self.steps > self.horizon:
+            raise ValueError(f"steps is {self.steps}; with horizon_conditioned the horizon, {self.horizon}, bounds it")
         if self.transition == "flow" and self.estimator == "analytic":
             raise ValueError("estimator is 'analytic'; the mean of a flow has no closed form: use 'sample'")
         if self.estimator == "antithetic" and self.samples % 2:

@@ -231,6 +231,21 @@ def test_the_critic_finds_exact_values_and_the_preference_is_applied_afterwards(
         ({"segment": 3, "horizon": 5}, "at least the horizon"),
         ({"efe_horizons": (2,)}, "needs horizon_conditioned"),
         ({"horizon_conditioned": True, "efe_horizons": (2, 11)}, "holds 11; a jump has 1 to 10"),
+        (
+            {"critic": "discounted", "discount": 0.9, "steps": 12, "horizon": 8},
+            "steps is 12; a segment has 8 decisions",
+        ),
+        (
+            {
+                "critic": "discounted",
+                "discount": 0.9,
+                "steps": 6,
+                "horizon": 4,
+                "segment": 8,
+                "horizon_conditioned": True,
+            },
+            "steps is 6; with horizon_conditioned the horizon, 4, bounds it",
+        ),
         ({"estimator": "antithetic", "samples": 5}, "samples is 5; antithetic draws come in pairs"),
         ({"transition": "flow", "estimator": "analytic"}, "estimator is 'analytic'"),
         ({"preference": "observation:x[0]"}, "names no observation part"),
