@@ -38,6 +38,7 @@ figures: install
 	$(BIN)/daif report runs/reference/classic --into README.md --table classic
 	$(BIN)/python benchmarks/ablation.py --output runs/reference/ablation_workstation.csv --into README.md --table ablation_workstation
 	$(BIN)/python benchmarks/ablation.py --output runs/reference/ablation_mountaincar.csv --into README.md --table ablation
+	$(BIN)/python benchmarks/ablation.py --output runs/reference/ablation_fast.csv --into README.md --table ablation_fast
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -8,6 +8,10 @@ r"""The runs of an ablation as one small table: which settings differ from its b
     python benchmarks/ablation.py runs/benchmarks/ablation_workstation \
         --output runs/reference/ablation_workstation.csv --into README.md --table ablation_workstation
 
+    daif benchmark benchmarks/specs/ablation_fast.yaml
+    python benchmarks/ablation.py runs/benchmarks/ablation_fast \
+        --output runs/reference/ablation_fast.csv --into README.md --table ablation_fast
+
 Of other tasks the figure is the mean return of the evaluation; of the workstation it is the hypervolume of the front
 that the one network holds (see `front.py`), exactly, with the loss and saving at a part's worth of 8,000 kJ. Writes a
 CSV file with a row for each run, in which the rows of earlier runs with other settings or seeds stay, and a Markdown

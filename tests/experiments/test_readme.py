@@ -30,7 +30,7 @@ def test_the_readmes_tables_are_made_from_the_kept_evaluations(table: str, folde
     assert text == report([kept / folder for folder in folders], "markdown", folded=True).strip()
 
 
-@pytest.mark.parametrize("name", ["ablation_workstation", "ablation_mountaincar"])
+@pytest.mark.parametrize("name", ["ablation_workstation", "ablation_mountaincar", "ablation_fast"])
 def test_the_readmes_ablations_are_made_from_the_kept_files(name: str) -> None:
     command = [sys.executable, "benchmarks/ablation.py", "--output", f"runs/reference/{name}.csv"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
