@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daif.experiments.environments import PLANT_ENV, find_env
-from daif.experiments.evaluate import MAX_DECISIONS
+from daif.experiments.environments import MAX_DECISIONS, PLANT_ENV, find_env
 from daif.experiments.names import unknown
 from daif.experiments.registry import AgentEntry, find_agent
 from daif.experiments.settings import SettingsError, build, read_yaml, to_plain

@@ -15,6 +15,8 @@ from daif.experiments.protocol import MakeEnvs
 from daif.experiments.settings import SettingsError
 
 PLANT_ENV = "daif/EnergyControl-v0"
+MAX_DECISIONS = 10_000
+"""Bound on the length of an evaluated episode, for environments without a time limit."""
 _EPISODE_LIMITS = ("episode_decisions", "episode_s")
 
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
-from daif.experiments.environments import PLANT_ENV, endless, make_env, make_vector
+from daif.experiments.environments import MAX_DECISIONS, PLANT_ENV, endless, make_env, make_vector
 from daif.experiments.protocol import Agent
 from daif.experiments.statistics import Interval, student_interval
 from daif.experiments.tariff import Tariff
@@ -23,8 +23,6 @@ REPORTED_SEED = 2_000_000_000
 FIGURE_SEED = 3_000_000_000
 """First seed of the environments that figures are drawn from."""
 DEFAULT_WEIGHT_KJ_PER_PART = 8000.0
-MAX_DECISIONS = 10_000
-"""Bound on an episode's length, for environments without a time limit."""
 
 Progress = Callable[[float], None]
 """Is told the finished share, from 0 to 1."""
